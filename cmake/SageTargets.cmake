@@ -1,0 +1,11 @@
+# sage_library(NAME [LINK lib...]): a static library of all .cpp files of the current folder (not below it).
+function(sage_library name)
+  cmake_parse_arguments(ARG "" "" "LINK" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
+  if(NOT sources)
+    message(FATAL_ERROR "${CMAKE_CURRENT_SOURCE_DIR}: no .cpp file for library ${name}")
+  endif()
+  add_library(${name} STATIC ${sources})
+  target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PUBLIC ${ARG_LINK})
+endfunction()

@@ -1,0 +1,118 @@
+// The numerical operations everything else is composed of, and the devices that perform them.
+//
+// Backends: `reference` (plain loops, double sums: the oracle), `cpu` (OpenBLAS and vector kernels, threads by OpenMP), later
+// `cuda`. All pass one shared test suite (tests/kernels). Views handed to an operation are host memory; a backend with its own
+// memory mirrors what it needs. Every operation is deterministic: its result does not depend on the number of threads.
+// An operation a backend lacks throws at planning time through supports(), never falls back silently.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/tensor/mask.h"
+#include "core/tensor/view.h"
+
+namespace sage {
+
+// Sums over a set of weights, in double, in a fixed order.
+struct Moments {
+  int64_t count = 0;
+  double sum = 0;       // sum w
+  double abs_sum = 0;   // sum |w|
+  double sq_sum = 0;    // sum w^2
+};
+
+// Whole-matrix statistics of one pass.
+struct MatrixStats {
+  Moments moments;
+  float min = 0;
+  float max = 0;
+  int64_t nonfinite = 0;  // NaN and infinities; they are left out of the sums
+};
+
+// Histogram of magnitudes |w| by the leading bits of their float pattern: bin b holds the patterns p with p >> shift == b,
+// so bins are ordered, relative width 2^(shift-23), and (count, sum, sum of squares) of each are exact sums over its members.
+struct MagnitudeHistogram {
+  int shift = 12;  // 12 keeps 11 mantissa bits: 2^19 bins over all finite floats
+  std::vector<int64_t> count;
+  std::vector<double> sum;     // sum |w| per bin
+  std::vector<double> sq_sum;  // sum w^2 per bin
+};
+
+struct AttentionShape {
+  int heads = 0;
+  int kv_heads = 0;   // heads % kv_heads == 0 (grouped-query attention)
+  int head_dim = 0;
+  float scale = 1;    // multiplies q . k
+  int window = 0;     // 0 = every earlier position; otherwise the last `window` positions, own one included
+};
+
+// Rotary embedding tables: position p, pair i rotates (x[i], x[i + head_dim/2]) by angle p * inv_freq[i] (Hugging Face order).
+struct RotaryTable {
+  int head_dim = 0;
+  float attention_factor = 1;     // multiplies cos and sin
+  std::vector<double> inv_freq;   // head_dim / 2
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string name() const = 0;         // "reference", "cpu", ...
+  virtual std::string description() const = 0;  // "AVX-512, OpenBLAS 0.3.21, 2 threads"
+
+  // --- statistics and quantization -----------------------------------------------------------------------------------------
+  virtual MatrixStats matrix_stats(WeightView w) const = 0;
+  // The k-th smallest (0-based) of |w - center|, exact. 0 <= k < w.size(). The deviation is computed in float: |w - (float)center|.
+  virtual float deviation_order_statistic(WeightView w, float center, int64_t k) const = 0;
+  // Bits of { |w - center| > threshold }.
+  virtual BitMask deviation_above(WeightView w, float center, float threshold) const = 0;
+  // Sum of w^2 per row and per column (double).
+  virtual void row_sq_sums(WeightView w, std::span<double> out) const = 0;
+  virtual void column_sq_sums(WeightView w, std::span<double> out) const = 0;
+  virtual MagnitudeHistogram magnitude_histogram(WeightView w, const Selection& own, int shift) const = 0;
+  // Group id of every weight: the number of cuts <= |w|. cuts ascending, at most 255. out: w.size() bytes, row-major.
+  virtual void assign_by_magnitude(WeightView w, std::span<const float> cuts, uint8_t* out) const = 0;
+  // Moments per group over the owned weights, out.size() == groups.groups. The deviation center is 0.
+  virtual void group_moments(WeightView w, const Selection& own, const GroupMap& groups, std::span<Moments> out) const = 0;
+  // sum (a - b)^2 over all elements, and over owned elements.
+  virtual double squared_distance(WeightView a, WeightView b) const = 0;
+  // Orthonormal Walsh-Hadamard transform of every row in place; cols is a power of two. y = H x / sqrt(n).
+  virtual void hadamard_rows(View<float> w) const = 0;
+
+  // --- model forward pass (FP32) ----------------------------------------------------------------------------------------------
+  // y[T x m] = x[T x n] * w[m x n]^T (+ bias[m] if not empty).
+  virtual void linear(WeightView x, WeightView w, std::span<const float> bias, View<float> y) const = 0;
+  // y = x / sqrt(mean(x^2) + eps) * gamma, per row.
+  virtual void rms_norm(WeightView x, std::span<const float> gamma, float eps, View<float> y) const = 0;
+  // y = (x - mean) / sqrt(var + eps) * gamma + beta, per row.
+  virtual void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps, View<float> y) const = 0;
+  // Rotates `heads` heads of every row in place; row t has position first_position + t.
+  virtual void rotary(View<float> x, int heads, const RotaryTable& table, int64_t first_position) const = 0;
+  // Causal attention of one sequence: q[T x heads*head_dim], k, v[T x kv_heads*head_dim] -> out[T x heads*head_dim]. No T x T
+  // matrix is kept for more than one tile.
+  virtual void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const = 0;
+  virtual void silu_mul(WeightView gate, WeightView up, View<float> out) const = 0;  // silu(gate) * up; out may alias either
+  virtual void relu(View<float> x) const = 0;
+  virtual void add(View<float> x, WeightView y) const = 0;  // x += y
+
+  // --- output head, in slices: nothing of size T x vocabulary is ever in memory ----------------------------------------------
+  // nll[t] = -log softmax(head * hidden[t])[target[t]] (natural logarithm). target < 0 = not scored (nll 0).
+  // top1 (may be empty): the id of the largest logit.
+  virtual void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
+                        std::span<int32_t> top1) const = 0;
+  // kl[t] = KL(P_ref || P), P = softmax(head * hidden[t]); agree[t] = 1 when both have the same largest logit.
+  virtual void head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head,
+                               std::span<double> kl, std::span<uint8_t> agree) const = 0;
+};
+
+// What `doctor` prints for each backend this program knows.
+struct BackendStatus {
+  std::string name;
+  bool available = false;
+  std::string detail;  // what it found, or why it is not available
+};
+
+}  // namespace sage

@@ -1,0 +1,57 @@
+// Quantizers: turn the weights they are responsible for into codes and parameters, and back.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/strategy/context.h"
+#include "core/strategy/planes.h"
+#include "core/tensor/mask.h"
+
+namespace sage {
+
+// What a paper's bit formula counts for the owned weights of a block. Totals, not per weight.
+struct PaperCount {
+  double weight_bits = 0;   // nominal width times owned weights
+  double scale_words = 0;   // 16-bit words the paper counts as scaling factors
+};
+
+// Symbols a fitted quantizer will store, for rate estimates of threshold trials: how many of each (histogram may be empty:
+// then count symbols of equal probability).
+struct SymbolCount {
+  int alphabet = 2;
+  int64_t count = 0;
+  std::vector<int64_t> histogram;
+};
+
+// A quantizer whose parameters are chosen for one block. Parameters are already rounded to how they will be stored.
+class FittedQuantizer {
+ public:
+  virtual ~FittedQuantizer() = default;
+  // Squared error over the owned weights the fit saw, sum (w - what)^2, with the parameters as stored.
+  virtual double squared_error() const = 0;
+  virtual PaperCount paper_count() const = 0;
+  virtual std::vector<SymbolCount> symbol_counts() const = 0;
+  virtual int64_t number_count() const = 0;  // real parameters stored
+  // Codes columns [first, last) of the block: w holds the block's weights as they now stand (a compensator may have moved them
+  // since the fit); the values the decoder will see go to out (same shape as w) at the owned positions only. Columns are
+  // coded exactly once, in any order.
+  virtual void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) = 0;
+  // Appends this block's planes. Called once, after all columns were coded. Symbols are in row-major order of owned weights.
+  virtual void emit(PlaneWriter& writer) = 0;
+};
+
+class Quantizer {
+ public:
+  virtual ~Quantizer() = default;
+  // `threshold`: the saliency threshold T of the block (0 if none), used by grids that start there.
+  virtual std::unique_ptr<FittedQuantizer> fit(const BlockContext& ctx, const Selection& own, const GroupMap& groups,
+                                               double threshold) const = 0;
+  // Reads one block's planes and writes the owned positions of out. Must equal, bit for bit, what encode_columns wrote.
+  virtual void decode(PlaneReader& reader, const Selection& own, const GroupMap& groups, View<float> out) const = 0;
+  // Nominal width in bits of an owned weight, as the method's paper counts it (1 for signs, b for multi-bit codes).
+  virtual double nominal_bits() const = 0;
+};
+
+}  // namespace sage

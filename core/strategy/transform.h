@@ -1,0 +1,29 @@
+// Transforms: invertible maps applied to a matrix before it is quantized and undone after it is decoded.
+#pragma once
+
+#include <memory>
+
+#include "core/strategy/context.h"
+#include "core/strategy/planes.h"
+
+namespace sage {
+
+class FittedTransform {
+ public:
+  virtual ~FittedTransform() = default;
+  virtual void apply(View<float> w, const Backend& backend) const = 0;  // in place, with parameters as stored
+  virtual void emit(PlaneWriter& writer) const = 0;                     // everything the inverse needs
+  virtual int64_t number_count() const = 0;                             // real parameters stored
+  virtual double paper_scale_words() const { return 0; }
+};
+
+class Transform {
+ public:
+  virtual ~Transform() = default;
+  virtual std::unique_ptr<FittedTransform> fit(const BlockContext& whole_matrix) const = 0;
+  // Undoes the transform in place. `seed` and `name` identify the random stream of randomized transforms.
+  virtual void invert(PlaneReader& reader, View<float> w, const Backend& backend) const = 0;
+  virtual bool is_identity() const { return false; }
+};
+
+}  // namespace sage
