@@ -36,6 +36,8 @@ class Value {
   bool quoted() const { return quoted_; }
   const Where& where() const { return where_; }
   void set_where(Where w) { where_ = std::move(w); }
+  const Where& key_where() const { return key_where_.file.empty() ? where_ : key_where_; }  // of its key, for members of a map
+  void set_key_where(Where w) { key_where_ = std::move(w); }
 
   const std::vector<Value>& items() const { return items_; }
   std::vector<Value>& items() { return items_; }
@@ -55,12 +57,14 @@ class Value {
   std::vector<Value> items_;
   std::vector<Member> members_;
   Where where_;
+  Where key_where_;
 };
 
-// YAML text -> tree. Errors (syntax, duplicate keys, anchors nested beyond `kMaxDepth`, files above kMaxBytes) are UserErrors
-// with file:line:column.
+// YAML text -> tree. Errors (syntax, duplicate keys, control characters, nesting beyond kMaxYamlDepth, more than kMaxYamlNodes
+// nodes after aliases are expanded, texts above kMaxYamlBytes) are UserErrors with file:line:column.
 inline constexpr int kMaxYamlDepth = 64;
 inline constexpr size_t kMaxYamlBytes = size_t{4} << 20;
+inline constexpr size_t kMaxYamlNodes = 200000;
 Value parse_yaml(std::string_view text, const std::string& file);
 Value parse_yaml_file(const std::string& path);
 
@@ -69,6 +73,12 @@ Value parse_yaml_file(const std::string& path);
 void merge_into(Value& base, const Value& over);
 // Applies "a.b.c=value" (the value is YAML, so lists and maps work); creates missing maps on the way.
 void apply_override(Value& root, std::string_view assignment);
+
+// Puts `v` at the dotted path with the rules of merge_into; creates missing maps on the way. A number names an existing list
+// entry ("eval.0.windows").
+void set_path(Value& root, std::string_view dotted, const Value& v);
+// The path and the value of "a.b.c=value"; every node says it comes from "--set a.b.c=value".
+std::pair<std::string, Value> parse_override(std::string_view assignment);
 
 // Canonical text: JSON with sorted keys; numbers as written by the schema. The run key is a digest of it.
 std::string canonical_json(const Value& v);

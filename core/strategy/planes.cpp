@@ -1,5 +1,7 @@
 #include "core/strategy/planes.h"
 
+#include <algorithm>
+
 #include "core/util/errors.h"
 #include "core/util/half.h"
 
@@ -30,7 +32,7 @@ float store_round(float v, Numerics numerics) { return numerics == Numerics::kPa
 void PlaneWriter::symbols(const std::string& name, Role role, int alphabet, std::vector<uint8_t> s) {
   SymbolPlane& p = symbols_[name];
   p.role = role;
-  p.alphabet = alphabet;
+  p.alphabet = std::max(p.symbols.empty() ? 2 : p.alphabet, alphabet);
   if (p.symbols.empty()) p.symbols = std::move(s);
   else p.symbols.insert(p.symbols.end(), s.begin(), s.end());
 }

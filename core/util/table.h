@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace sage {
@@ -20,13 +21,16 @@ class Table {
     int decimals = 3;         // digits after the point in text, Markdown and LaTeX; CSV and JSON keep full precision
   };
   // A text, a number, or nothing (shown as a dash, null in JSON).
+  // A number may carry a standard error: "16.43 ± 0.12" to readers, a column "NAME stderr" of its own in CSV and JSON.
   struct Cell {
     Cell() = default;
     Cell(const char* t) : text(t) {}
     Cell(std::string t) : text(std::move(t)) {}
     Cell(double v) : value(v) {}
+    Cell(double v, double standard_error) : value(v), error(standard_error) {}
     std::optional<std::string> text;
     std::optional<double> value;
+    std::optional<double> error;
   };
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}

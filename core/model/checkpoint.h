@@ -1,0 +1,64 @@
+// A full-precision Hugging Face checkpoint on disk, single file or sharded.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/model/safetensors.h"
+#include "core/model/weight_source.h"
+
+namespace sage {
+
+// The safetensors files of one directory as one set of tensors. model.safetensors wins over an index, as in transformers.
+// Index entries that leave the directory, name a missing shard or a tensor the shard does not hold are ResourceErrors.
+class TensorFiles {
+ public:
+  explicit TensorFiles(const std::string& folder);
+
+  struct Place {
+    const SafetensorsFile* file = nullptr;
+    const TensorInfo* tensor = nullptr;
+  };
+  bool has(const std::string& name) const { return places_.count(name) != 0; }
+  Place at(const std::string& name) const;  // ResourceError with the nearest name if absent
+  const std::map<std::string, Place>& places() const { return places_; }
+  const std::vector<std::unique_ptr<SafetensorsFile>>& files() const { return files_; }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::map<std::string, Place> places_;
+};
+
+// SHA-256 over (name, dtype, shape, bytes) of all tensors in name order. Remembered in the cache folder under path, sizes and
+// times of the files, so a model is hashed once; a cache that cannot be read or written is passed over.
+std::string digest_of(const TensorFiles& files);
+
+class CheckpointSource final : public WeightSource {
+ public:
+  explicit CheckpointSource(const std::string& folder);
+  const TensorFiles& tensor_files() const { return files_; }
+
+  const ModelConfig& config() const override { return config_; }
+  const std::string& folder() const override { return folder_; }
+  std::vector<std::string> names() const override;
+  bool has(const std::string& name) const override { return files_.has(name); }
+  std::vector<int64_t> shape(const std::string& name) const override;
+  Matrix load_linear(const std::string& name) const override;
+  std::vector<float> load_vector(const std::string& name) const override;
+  Matrix load_rows(const std::string& name, std::span<const int32_t> rows) const override;
+  void release(const std::string& name) const override;
+  std::string digest() const override { return digest_of(files_); }
+
+ private:
+  std::string folder_;
+  ModelConfig config_;
+  TensorFiles files_;
+};
+
+}  // namespace sage

@@ -1,0 +1,95 @@
+// Model families as tables: which tensors a decoder block has, how they are called, what shape they have and how they are put
+// together. A family is recognised by config.json alone, never by a path.
+//
+// A new family is one file, family_NAME.cpp, that fills a Family, and one line in family.cpp.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/model/model_config.h"
+#include "core/model/weight_source.h"
+
+namespace sage {
+
+// The linear layers a decoder block can have. Without a gate, kUp and kDown are the two layers of a plain MLP.
+enum class LinearRole { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown };
+inline constexpr int kLinearRoles = 7;
+
+// Where a norm sits. kAfter*: on the branch's output before it is added to the residual stream. kQuery, kKey: on each head.
+enum class NormPlace { kBeforeAttention, kAfterAttention, kBeforeMlp, kAfterMlp, kQuery, kKey };
+inline constexpr int kNormPlaces = 6;
+
+enum class NormKind { kRms };                                      // x / rms(x) * gain
+enum class MlpKind { kSwiGlu };                                    // down(silu(gate x) * up x)
+enum class Extent { kHidden, kQueryWidth, kKvWidth, kIntermediate };  // a size taken from the config
+enum class BiasRule { kNever, kAlways, kAttentionBias, kMlpBias };    // the last two follow the config's switches
+
+// {i} in a tensor name is the layer number.
+struct LinearRow {
+  LinearRole role;
+  std::string tensor;  // without ".weight" / ".bias": "model.layers.{i}.self_attn.q_proj"
+  Extent rows;
+  Extent cols;
+  BiasRule bias = BiasRule::kNever;
+  std::string group;  // linears of one block with the same group read the same input: "qkv", "o", "gate_up", "down"
+};
+struct NormRow {
+  NormPlace place;
+  std::string tensor;  // without ".weight": "model.layers.{i}.input_layernorm"
+};
+
+struct Family {
+  std::string name;                        // "llama"
+  std::vector<std::string> model_types;    // values of config.json's model_type
+  std::vector<std::string> architectures;  // looked at when model_type is absent
+  std::string embedding;                   // full tensor names
+  std::string final_norm;
+  std::string head;
+  bool tied_by_default = false;  // when config.json does not say
+  bool sliding_window = false;   // config.sliding_window limits attention
+  NormKind norm = NormKind::kRms;
+  MlpKind mlp = MlpKind::kSwiGlu;
+  std::vector<std::string> activations;  // the hidden_act spellings that mean `mlp`
+  std::vector<LinearRow> linears;        // in the order of the computation
+  std::vector<NormRow> norms;
+};
+
+// One linear layer of a concrete model: what quantization works on.
+struct LinearSite {
+  int layer = 0;
+  LinearRole role = LinearRole::kQuery;
+  std::string name;   // "model.layers.3.self_attn.q_proj.weight"
+  int64_t rows = 0;
+  int64_t cols = 0;
+  std::string group;  // sites of one layer with the same group share their input
+};
+
+const std::vector<Family>& families();
+// ResourceError listing the known families if none fits, or if the config asks for what the family does not do.
+const Family& find_family(const ModelConfig& config);
+
+bool tied_head(const Family& family, const ModelConfig& config);
+// The tensor the logits are computed with: the head, or the embedding when tied.
+const std::string& head_tensor(const Family& family, const ModelConfig& config);
+bool has_bias(const LinearRow& row, const ModelConfig& config);
+int64_t extent(Extent e, const ModelConfig& config);
+std::string tensor_name(const std::string& pattern, int64_t layer, const char* suffix);  // fills {i}, appends ".weight" or ".bias"
+
+// All quantizable linears of the model, layer by layer in the order of the computation.
+std::vector<LinearSite> linear_sites(const Family& family, const ModelConfig& config);
+
+// One tensor the model needs, with the shape the config implies.
+struct ExpectedTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+std::vector<ExpectedTensor> expected_tensors(const Family& family, const ModelConfig& config);
+// Everything needed is there in the right shape, before anything is computed. ResourceError "tensor: found ...; expected ...".
+void check_tensors(const Family& family, const WeightSource& source);
+
+// Families shipped here.
+Family llama_family();
+
+}  // namespace sage

@@ -1,0 +1,60 @@
+// A model's config.json: sizes and switches every family needs, checked, plus the text itself for export.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace sage {
+
+// Rotary position embedding. Pair i of a head rotates by p * theta^(-2i/head_dim), changed by the scaling kind (rotary.h).
+struct RotaryConfig {
+  enum class Scaling { kDefault, kLinear, kLlama3 };
+  double theta = 10000.0;
+  Scaling scaling = Scaling::kDefault;
+  double factor = 1.0;             // kLinear, kLlama3
+  double low_freq_factor = 1.0;    // kLlama3
+  double high_freq_factor = 4.0;   // kLlama3
+  int64_t original_positions = 0;  // kLlama3: original_max_position_embeddings
+};
+
+struct ModelConfig {
+  std::string path;        // of config.json, for messages
+  std::string json;        // its text as read
+  std::string model_type;  // "llama"; may be empty
+  std::vector<std::string> architectures;
+
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;  // heads % kv_heads == 0
+  int64_t head_dim = 0;  // explicit, or hidden_size / heads
+  int64_t vocab_size = 0;
+  int64_t max_positions = 0;
+  int64_t sliding_window = 0;  // 0 = none
+  double norm_eps = 1e-6;
+  RotaryConfig rotary;
+  bool attention_bias = false;
+  bool mlp_bias = false;
+  std::optional<bool> tie_word_embeddings;  // absent: the family's default
+  std::string activation;                   // hidden_act, "silu"
+  std::optional<int64_t> bos_token_id;
+  std::vector<int64_t> eos_token_ids;
+  std::string torch_dtype;            // "float16"; informative
+  std::string quantization_method;    // quantization_config.quant_method, "" for full precision
+
+  int64_t query_width() const { return heads * head_dim; }
+  int64_t kv_width() const { return kv_heads * head_dim; }
+};
+
+// Both spellings of the rotary parameters are understood: rope_theta + rope_scaling (with "type" or "rope_type") and
+// rope_parameters. A value that is absent, of the wrong type, out of range or inconsistent is a ResourceError
+// "PATH: KEY: found ...; expected ...". `path` names the text in messages.
+ModelConfig parse_model_config(std::string_view json, const std::string& path);
+// Reads DIR/config.json.
+ModelConfig read_model_config(const std::string& folder);
+
+}  // namespace sage

@@ -1,0 +1,191 @@
+#include <algorithm>
+#include <array>
+
+#include "core/model/tokenizer_parts.h"
+#include "core/model/tokenizer_unicode.h"
+
+namespace sage::tok {
+
+namespace {
+
+// GPT-2's pattern, which ByteLevel applies by itself.
+constexpr const char* kByteLevelPattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+// Which parts become pieces, and how neighbours are joined. Mirrors NormalizedString::split of the library.
+void cut_piece(const std::string& piece, std::vector<RegexPart> parts, SplitBehavior behavior, bool invert,
+               std::vector<std::string>& out) {
+  if (invert) {
+    for (RegexPart& p : parts) p.match = !p.match;
+  }
+  std::vector<RegexPart> joined;
+  switch (behavior) {
+    case SplitBehavior::kIsolated: joined = std::move(parts); break;
+    case SplitBehavior::kRemoved:
+      for (const RegexPart& p : parts) {
+        if (!p.match) joined.push_back(p);
+      }
+      break;
+    case SplitBehavior::kContiguous: {
+      bool previous = false;
+      for (const RegexPart& p : parts) {
+        if (p.match == previous && !joined.empty())
+          joined.back().end = p.end;
+        else
+          joined.push_back(p);
+        previous = p.match;
+      }
+      break;
+    }
+    case SplitBehavior::kMergedWithPrevious: {
+      bool previous = false;
+      for (const RegexPart& p : parts) {
+        if (p.match && !previous && !joined.empty())
+          joined.back().end = p.end;
+        else
+          joined.push_back(p);
+        previous = p.match;
+      }
+      break;
+    }
+    case SplitBehavior::kMergedWithNext: {
+      bool previous = false;
+      for (auto p = parts.rbegin(); p != parts.rend(); ++p) {
+        if (p->match && !previous && !joined.empty())
+          joined.back().begin = p->begin;
+        else
+          joined.push_back(*p);
+        previous = p->match;
+      }
+      std::reverse(joined.begin(), joined.end());
+      break;
+    }
+  }
+  for (const RegexPart& p : joined) {
+    if (p.end > p.begin) out.push_back(piece.substr(p.begin, p.end - p.begin));
+  }
+}
+
+// GPT-2's map of bytes to printable characters: printable Latin-1 stays, the other bytes follow from U+0100 on.
+struct ByteAlphabet {
+  std::array<std::string, 256> text;
+  std::array<int16_t, 512> byte;  // by code point, -1 where there is none
+  ByteAlphabet() {
+    byte.fill(-1);
+    uint32_t next = 0x100;
+    for (uint32_t b = 0; b < 256; ++b) {
+      const bool printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+      const uint32_t c = printable ? b : next++;
+      append_utf8(text[b], c);
+      byte[c] = static_cast<int16_t>(b);
+    }
+  }
+};
+const ByteAlphabet& byte_alphabet() {
+  static const ByteAlphabet alphabet;
+  return alphabet;
+}
+
+}  // namespace
+
+PreTokenizer pre_split(Regex pattern, SplitBehavior behavior, bool invert) {
+  return [pattern = std::move(pattern), behavior, invert](std::vector<std::string> pieces) {
+    std::vector<std::string> out;
+    for (const std::string& piece : pieces) cut_piece(piece, pattern.cut(piece), behavior, invert, out);
+    return out;
+  };
+}
+
+PreTokenizer pre_split_class(bool (*member)(uint32_t), SplitBehavior behavior) {
+  return [member, behavior](std::vector<std::string> pieces) {
+    std::vector<std::string> out;
+    std::vector<RegexPart> parts;
+    for (const std::string& piece : pieces) {
+      parts.clear();
+      size_t covered = 0;
+      for (size_t at = 0; at < piece.size();) {
+        const size_t begin = at;
+        if (!member(next_code_point(piece, at))) continue;
+        if (covered < begin) parts.push_back({covered, begin, false});
+        parts.push_back({begin, at, true});
+        covered = at;
+      }
+      if (covered < piece.size()) parts.push_back({covered, piece.size(), false});
+      cut_piece(piece, parts, behavior, false, out);
+    }
+    return out;
+  };
+}
+
+PreTokenizer pre_byte_level(bool add_prefix_space, bool use_regex) {
+  Regex pattern = Regex::pattern(kByteLevelPattern, "ByteLevel");
+  return [add_prefix_space, use_regex, pattern = std::move(pattern)](std::vector<std::string> pieces) {
+    std::vector<std::string> cut;
+    for (std::string& piece : pieces) {
+      if (add_prefix_space && !piece.empty() && piece[0] != ' ') piece.insert(piece.begin(), ' ');
+      if (use_regex)
+        cut_piece(piece, pattern.cut(piece), SplitBehavior::kIsolated, false, cut);
+      else
+        cut.push_back(std::move(piece));
+    }
+    const ByteAlphabet& alphabet = byte_alphabet();
+    for (std::string& piece : cut) {
+      std::string mapped;
+      mapped.reserve(piece.size() + 4);
+      for (char c : piece) mapped += alphabet.text[static_cast<unsigned char>(c)];
+      piece = std::move(mapped);
+    }
+    return cut;
+  };
+}
+
+PreTokenizer pre_sequence(std::vector<PreTokenizer> steps) {
+  return [steps = std::move(steps)](std::vector<std::string> pieces) {
+    for (const PreTokenizer& step : steps) pieces = step(std::move(pieces));
+    return pieces;
+  };
+}
+
+Decoder decode_byte_level() {
+  return [](std::vector<std::string> tokens) {
+    const ByteAlphabet& alphabet = byte_alphabet();
+    std::string bytes;
+    for (const std::string& token : tokens) {
+      const size_t before = bytes.size();
+      for (size_t at = 0; at < token.size();) {
+        const uint32_t c = next_code_point(token, at);
+        if (c >= alphabet.byte.size() || alphabet.byte[c] < 0) {  // not spelled in the alphabet: the token stands for itself
+          bytes.resize(before);
+          bytes += token;
+          break;
+        }
+        bytes += static_cast<char>(alphabet.byte[c]);
+      }
+    }
+    return std::vector<std::string>{utf8_lossy(bytes)};
+  };
+}
+
+Decoder decode_fuse() {
+  return [](std::vector<std::string> tokens) {
+    std::string text;
+    for (const std::string& t : tokens) text += t;
+    return std::vector<std::string>{text};
+  };
+}
+
+Decoder decode_replace(Regex pattern, std::string content) {
+  const Normalizer replace = normalize_replace(std::move(pattern), std::move(content));
+  return [replace](std::vector<std::string> tokens) {
+    for (std::string& t : tokens) t = replace(std::move(t));
+    return tokens;
+  };
+}
+
+Decoder decode_sequence(std::vector<Decoder> steps) {
+  return [steps = std::move(steps)](std::vector<std::string> tokens) {
+    for (const Decoder& step : steps) tokens = step(std::move(tokens));
+    return tokens;
+  };
+}
+
+}  // namespace sage::tok

@@ -1,0 +1,181 @@
+#include "core/pipeline/quantize_model.h"
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/pipeline/model_folder.h"
+#include "core/util/errors.h"
+#include "core/util/files.h"
+#include "core/util/log.h"
+
+namespace sage {
+namespace fs = std::filesystem;
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kFingerprintKey = "fingerprint";
+constexpr const char* kReportKey = "report";
+
+std::string plane_tensor(const std::string& matrix, const std::string& plane) {
+  constexpr size_t kSuffix = sizeof(".weight") - 1;
+  return matrix.substr(0, matrix.size() - kSuffix) + "." + plane;
+}
+
+std::string layer_path(const std::string& work, int layer) { return fmt::format("{}/layer_{:04d}.safetensors", work, layer); }
+
+// The finished part of a former, interrupted run, if it is of the same fingerprint and whole.
+std::unique_ptr<SafetensorsFile> finished_layer(const std::string& path, const std::string& fingerprint) {
+  if (!fs::exists(path)) return nullptr;
+  try {
+    auto file = std::make_unique<SafetensorsFile>(path);
+    const auto it = file->metadata().find(kFingerprintKey);
+    if (it != file->metadata().end() && it->second == fingerprint && file->metadata().count(kReportKey) > 0) return file;
+    log_info("{}: is of another run, made again", path);
+  } catch (const ResourceError& e) {
+    log_warning("{}; made again", e.what());
+  }
+  return nullptr;
+}
+
+void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& sites, const std::string& path, const std::string& fingerprint,
+                    Progress& progress) {
+  SafetensorsWriter writer;
+  std::vector<QuantizedMatrix> keep;
+  keep.reserve(sites.size());
+  json report = json::object();
+  for (const LinearSite& site : sites) {
+    const double started = now_seconds();
+    Trace trace(job.trace);
+    const Matrix w = job.source.load_linear(site.name);
+    MatrixResult r = quantize_matrix(job.factory, {w.view(), {site.layer, site.name}, job.seed, nullptr, &trace}, job.backend);
+    job.source.release(site.name);
+    MatrixReport m;
+    m.name = site.name;
+    m.layer = site.layer;
+    m.rows = site.rows;
+    m.cols = site.cols;
+    m.storage = r.storage;
+    m.relative_error = r.relative_error;
+    m.salient_ratio = r.salient_ratio;
+    m.groups = r.groups;
+    m.alternative = r.alternative;
+    m.seconds = now_seconds() - started;
+    report[site.name] = write_matrix_report(m);
+    keep.push_back(std::move(r.packed));
+    for (const StoredPlane& p : keep.back().planes) {
+      DType dtype = DType::kU8;
+      parse_dtype(p.dtype, &dtype);
+      writer.add(plane_tensor(site.name, p.name), dtype, {static_cast<int64_t>(p.bytes.size() / dtype_bytes(dtype))}, p.bytes);
+    }
+    if (job.observe) job.observe(m, trace);
+    progress.advance(static_cast<double>(w.size()) * 1e-6, site.name);
+  }
+  writer.set_metadata(kFingerprintKey, fingerprint);
+  writer.set_metadata(kReportKey, report.dump());
+  writer.write(path);
+}
+
+std::string packed_fingerprint(const std::string& folder) {
+  const json j = json::parse(read_file(folder + "/config.json"), nullptr, false);
+  if (!j.is_object() || !j.contains("quantization_config") || !j["quantization_config"].is_object()) return "";
+  return j["quantization_config"].value("fingerprint", "");
+}
+
+}  // namespace
+
+std::string quantization_fingerprint(const QuantizeModelJob& job) {
+  std::string text = fmt::format("format {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, job.source.digest(), job.seed, canonical_json(job.factory.config()));
+  for (const std::string& c : job.factory.component_versions()) text += c + "\n";
+  return sha256_hex(text);
+}
+
+PackedReport quantize_model(const QuantizeModelJob& job) {
+  std::string out = job.out;
+  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  const std::string fingerprint = quantization_fingerprint(job);
+  if (fs::exists(out)) {
+    if (fs::exists(out + "/config.json") && packed_fingerprint(out) == fingerprint) {
+      log_info("{}: is complete already", out);
+      return PackedSource(out, job.registries, job.backend).report();
+    }
+    throw UserError("{}: exists and holds something else; expected a new folder, or one left by the same run; choose another -o or remove it", out);
+  }
+  const Family& family = find_family(job.source.config());
+  check_tensors(family, job.source);
+  if (job.factory.needs_calibration())
+    throw UserError("quantize: the pipeline needs calibration statistics, which this version does not collect for whole models; expected a calibration-free "
+                    "pipeline; try `sageptq matrix --gram` for single matrices");
+  std::map<int, std::vector<LinearSite>> layers;
+  double total = 0;
+  for (const LinearSite& site : linear_sites(family, job.source.config())) {
+    layers[site.layer].push_back(site);
+    total += static_cast<double>(site.rows * site.cols) * 1e-6;
+  }
+
+  const std::string work = out + ".work";
+  make_folders(work);
+  Progress progress("quantize", total, "million weights");
+  std::vector<std::unique_ptr<SafetensorsFile>> parts;
+  for (const auto& [layer, sites] : layers) {
+    const std::string path = layer_path(work, layer);
+    std::unique_ptr<SafetensorsFile> part = finished_layer(path, fingerprint);
+    if (part) {
+      for (const LinearSite& s : sites) progress.advance(static_cast<double>(s.rows * s.cols) * 1e-6, "resumed");
+    } else {
+      quantize_layer(job, sites, path, fingerprint, progress);
+      part = std::make_unique<SafetensorsFile>(path);
+    }
+    parts.push_back(std::move(part));
+  }
+  progress.finish();
+
+  FolderInProgress folder(out);
+  SafetensorsWriter writer;
+  json report = json::object();
+  std::set<std::string> quantized;
+  for (const auto& [layer, sites] : layers)
+    for (const LinearSite& s : sites) quantized.insert(s.name);
+  for (const auto& part : parts) {
+    for (const TensorInfo& t : part->tensors()) {
+      const SafetensorsFile* file = part.get();
+      const TensorInfo* tensor = &t;
+      writer.add(t.name, t.dtype, t.shape, [file, tensor](const ByteSink& sink) {
+        sink(file->bytes(*tensor));
+        file->release(*tensor);
+      });
+    }
+    report.update(json::parse(part->metadata().at(kReportKey)));
+  }
+  for (const auto& [name, place] : job.source.tensor_files().places()) {
+    if (quantized.count(name) > 0) continue;
+    const TensorFiles::Place at = place;
+    writer.add(name, at.tensor->dtype, at.tensor->shape, [at](const ByteSink& sink) {
+      sink(at.file->bytes(*at.tensor));
+      at.file->release(*at.tensor);
+    });
+  }
+  writer.write(folder.path() + "/model.safetensors");
+  json config = json::parse(job.source.config().json);
+  config["quantization_config"] = {{"quant_method", kQuantMethod},
+                                   {"format", kPackedFormat},
+                                   {"fingerprint", fingerprint},
+                                   {"seed", job.seed},
+                                   {"source_digest", job.source.digest()},
+                                   {"components", job.factory.component_versions()},
+                                   {"pipeline", json::parse(canonical_json(job.factory.config()))}};
+  if (!job.run_key.empty()) config["quantization_config"]["run_key"] = job.run_key;
+  write_file_atomically(folder.path() + "/config.json", config.dump(2) + "\n");
+  write_file_atomically(folder.path() + "/" + kReportFile, json{{"matrices", report}}.dump(1) + "\n");
+  copy_side_files(job.source.folder(), folder.path());
+  folder.commit();
+  parts.clear();
+  std::error_code ignored;
+  fs::remove_all(work, ignored);
+  return PackedSource(out, job.registries, job.backend).report();
+}
+
+}  // namespace sage

@@ -1,0 +1,36 @@
+// Quantizes every linear layer of a model and writes the packed checkpoint.
+//
+// One matrix is in memory at a time (its float values, its decoded values and its codes), so a model larger than RAM can be
+// quantized. Each finished decoder block is written to OUT.work/ under a fingerprint of everything that shapes it; the same
+// command picks up after the last one, so a killed run loses at most the block in work. The directory OUT appears whole, by
+// rename, when everything is done.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "core/pipeline/packed_checkpoint.h"
+
+namespace sage {
+
+struct QuantizeModelJob {
+  const CheckpointSource& source;
+  const PipelineFactory& factory;
+  const Registries& registries;
+  const Backend& backend;
+  uint64_t seed = 0;
+  std::string out;       // folder to make
+  std::string run_key;   // goes into quantization_config; may be empty
+  bool trace = false;
+  // Sees each matrix after it was quantized in this call (not those a former call left behind).
+  std::function<void(const MatrixReport&, const Trace&)> observe;
+};
+
+// SHA-256 of everything that shapes the packed file: model digest, canonical pipeline, component versions, seed, format.
+std::string quantization_fingerprint(const QuantizeModelJob& job);
+
+// Returns the ledger of OUT. If OUT already holds the same fingerprint it is read, not made again; if it holds anything else
+// that is a UserError.
+PackedReport quantize_model(const QuantizeModelJob& job);
+
+}  // namespace sage

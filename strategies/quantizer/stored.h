@@ -1,0 +1,25 @@
+// How real parameters become what a file holds, beyond plain rounding: finite, and where they divide, never zero.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+
+#include "core/strategy/planes.h"
+
+namespace sage {
+
+inline constexpr float kLargestHalf = 65504.0f;
+inline constexpr float kSmallestHalf = 0x1p-24f;
+
+// A parameter as stored. FP16 overflow would decode to infinity, so it saturates.
+inline float stored_number(double v, Numerics numerics) {
+  const float f = static_cast<float>(v);
+  return numerics == Numerics::kPacked ? store_round(std::clamp(f, -kLargestHalf, kLargestHalf), numerics) : f;
+}
+
+// A parameter weights are divided by: positive, and still positive once stored.
+inline float stored_divisor(double v, Numerics numerics) {
+  return std::max(stored_number(v, numerics), numerics == Numerics::kPacked ? kSmallestHalf : std::numeric_limits<float>::min());
+}
+
+}  // namespace sage
