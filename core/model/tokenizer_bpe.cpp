@@ -57,7 +57,7 @@ void Bpe::encode(std::string_view piece, std::vector<int32_t>& out) const {
 
   std::vector<Candidate> storage;
   storage.reserve(symbols.size());
-  std::priority_queue<Candidate> queue(std::less<>{}, std::move(storage));
+  std::priority_queue<Candidate> queue(std::less<Candidate>{}, std::move(storage));
   const auto offer = [&](int32_t left) {
     const int32_t right = symbols[left].next;
     if (right < 0) return;

@@ -101,4 +101,21 @@ class AddedTokenFinder {
   bool starts_[256] = {};
 };
 
+// Everything a tokenizer.json says, checked.
+struct Loaded {
+  std::string name;    // for messages
+  std::string digest;  // SHA-256 of the file
+  Bpe model;
+  Normalizer normalizer;        // empty function: none
+  PreTokenizer pre_tokenizer;   // empty function: none
+  Decoder decoder;              // empty function: tokens are joined by a space, as the library does
+  std::vector<AddedToken> added;
+  AddedTokenFinder raw;         // tokens looked for in the text as given
+  AddedTokenFinder normalized;  // tokens looked for after normalization
+  std::vector<int32_t> before, after;  // what the post-processor puts around a text
+  std::vector<std::string> tokens;     // by id
+  std::vector<bool> used, special;     // by id
+};
+Loaded load_tokenizer(std::string_view json, const std::string& name);
+
 }  // namespace sage::tok

@@ -125,10 +125,7 @@ double label_bits(const Pipeline& p, const BlockContext& ctx, const SaliencyMask
 class BlockPlanner {
  public:
   BlockPlanner(const Pipeline& pipeline, const BlockContext& ctx, int64_t matrix_rows, double transform_bits_per_weight)
-      : p_(pipeline), ctx_(ctx), matrix_rows_(matrix_rows), transform_bits_(transform_bits_per_weight) {
-    energy_ = 0;
-    energy_ = ctx.backend.matrix_stats(ctx.weights).moments.sq_sum;
-  }
+      : p_(pipeline), ctx_(ctx), matrix_rows_(matrix_rows), transform_bits_(transform_bits_per_weight) {}
 
   BlockFits fit(const SaliencyMask& mask, const GroupMap& groups, double threshold) const {
     BlockFits f;
@@ -155,7 +152,8 @@ class BlockPlanner {
     else if (mask.shape() == MaskShape::kElements)
       bits += p_.salient_index_coder->position_bits(mask.bits());
     TrialResult r;
-    r.relative_error = energy_ > 0 ? error / energy_ : 0;
+    if (!energy_) energy_ = ctx_.backend.matrix_stats(ctx_.weights).moments.sq_sum;
+    r.relative_error = *energy_ > 0 ? error / *energy_ : 0;
     r.stored_bits = bits / n + transform_bits_;
     r.paper_bits = (weight_bits + (p_.paper_formula == PaperFormula::kNominal ? 16 * scale_words : 0)) / n;
     return r;
@@ -209,7 +207,7 @@ class BlockPlanner {
   const BlockContext& ctx_;
   int64_t matrix_rows_;
   double transform_bits_;
-  double energy_;
+  mutable std::optional<double> energy_;  // sum w^2 of what the trials see; a plain cut never needs it
 };
 
 // About `weights` weights of w: whole rows, evenly spaced. Empty when all of w is wanted.

@@ -32,17 +32,8 @@ void for_each_slot(const Value& section, const Registries& r, F visit) {
 }  // namespace
 
 PipelineFactory::PipelineFactory(Value canonical, const Registries& registries) : canonical_(std::move(canonical)), registries_(registries) {
-  Value base = canonical_;
-  base.erase("alternatives");
-  const Value* alternatives = canonical_.find("alternatives");
-  if (alternatives != nullptr && alternatives->is_list())
-    for (const Value& over : alternatives->items()) {
-      Value v = base;
-      merge_into(v, over);
-      variants_.push_back(canonical_pipeline(v, registries));
-    }
-  if (variants_.empty()) variants_.push_back(base);
-  numerics_ = slot(base, "numerics").text() == "reference" ? Numerics::kReference : Numerics::kPacked;
+  variants_ = pipeline_variants(canonical_);
+  numerics_ = slot(variants_.front(), "numerics").text() == "reference" ? Numerics::kReference : Numerics::kPacked;
   make(0);  // a section that cannot be built fails here, before any work
 }
 

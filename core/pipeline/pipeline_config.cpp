@@ -59,8 +59,9 @@ void expand_slot(Value& block) {
 
 void expand_slots(Value& pipeline) {
   if (!pipeline.is_map()) return;
-  for (auto& [key, member] : pipeline.members()) {
-    const std::string& name = key;
+  for (auto& m : pipeline.members()) {
+    const std::string& name = m.first;
+    Value& member = m.second;
     if (name == "coder" && member.is_map()) {
       for (auto& [part, block] : member.members()) expand_slot(block);
     } else if (std::any_of(pipeline_slots().begin(), pipeline_slots().end(), [&](const PipelineSlot& s) { return name == s.path; })) {
@@ -228,12 +229,7 @@ bool is_full_precision(const Value& pipeline) {
   return pipeline.is_null() || (pipeline.is_scalar() && pipeline.text() == "none");
 }
 
-void expand_bare_names(Value& pipeline) {
-  expand_slots(pipeline);
-  Value* alternatives = pipeline.is_map() ? pipeline.find("alternatives") : nullptr;
-  if (alternatives == nullptr) return;
-  for (Value& a : alternatives->items()) expand_slots(a);
-}
+void expand_bare_names(Value& pipeline) { expand_slots(pipeline); }
 
 Value canonical_pipeline(const Value& pipeline, const Registries& registries) {
   if (is_full_precision(pipeline)) return Value::scalar("none", pipeline.where());
@@ -258,12 +254,13 @@ Value canonical_pipeline(const Value& pipeline, const Registries& registries) {
     if (!part.is_map())
       throw UserError("{}: an entry of pipeline.alternatives is not a map; expected {{key: value, ...}}, as in pipeline itself",
                       part.where().str());
-    Value overlay = part;
-    expand_slots(overlay);
     Value variant = base;
-    for (const auto& [key, member] : overlay.members()) {
-      if (key == "alternatives" || key.starts_with("alternatives."))
-        throw UserError("{}: alternatives inside pipeline.alternatives; expected one level", member.key_where().str());
+    for (const auto& [key, member] : part.members()) {
+      const std::string top = key.substr(0, key.find('.'));
+      if (top == "alternatives" || top == "numerics" || top == "paper_formula" || top == "trial_weights")
+        throw UserError("{}: '{}' inside pipeline.alternatives; expected components and block_columns: objectives of alternatives "
+                        "must be comparable",
+                        member.key_where().str(), top);
       set_path(variant, key, member);
       expand_slots(variant);
     }

@@ -41,7 +41,8 @@ std::vector<ParamInfo> pipeline_parameters();
 
 bool is_full_precision(const Value& pipeline);  // `none`, or nothing
 
-// Bare names of components become {type: NAME}, here and in every alternative, so that layers of a configuration merge.
+// Bare names of components become {type: NAME}, so that {groups: 4} of a later layer merges into them. A bare name stands for
+// all defaults: it replaces the block of an earlier layer, it does not merge with it.
 void expand_bare_names(Value& pipeline);
 
 // Every default filled in, every key known, every component makes sense where it stands; otherwise a UserError with

@@ -90,6 +90,9 @@ std::string packed_fingerprint(const std::string& folder) {
 std::string quantization_fingerprint(const QuantizeModelJob& job) {
   std::string text = fmt::format("format {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, job.source.digest(), job.seed, canonical_json(job.factory.config()));
   for (const std::string& c : job.factory.component_versions()) text += c + "\n";
+  if (job.selects)
+    for (const LinearSite& site : linear_sites(find_family(job.source.config()), job.source.config()))
+      if (!job.selects(site.name)) text += "without " + site.name + "\n";
   return sha256_hex(text);
 }
 
@@ -112,9 +115,12 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   std::map<int, std::vector<LinearSite>> layers;
   double total = 0;
   for (const LinearSite& site : linear_sites(family, job.source.config())) {
+    if (job.selects && !job.selects(site.name)) continue;
     layers[site.layer].push_back(site);
     total += static_cast<double>(site.rows * site.cols) * 1e-6;
   }
+
+  if (layers.empty()) throw UserError("quantize: include and exclude leave no matrix; expected at least one; see `sageptq check`");
 
   const std::string work = out + ".work";
   make_folders(work);

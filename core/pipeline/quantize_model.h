@@ -22,6 +22,7 @@ struct QuantizeModelJob {
   std::string out;       // folder to make
   std::string run_key;   // goes into quantization_config; may be empty
   bool trace = false;
+  std::function<bool(const std::string&)> selects;  // which linear layers to quantize, by name; empty = all
   // Sees each matrix after it was quantized in this call (not those a former call left behind).
   std::function<void(const MatrixReport&, const Trace&)> observe;
 };

@@ -1,0 +1,95 @@
+# The commands of daily work; `make help` lists them. CMake does the building, scripts/ the fetching.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+ifeq ($(strip $(SAGEPTQ_CACHE)),)
+SAGEPTQ_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/sage-ptq
+endif
+export SAGEPTQ_CACHE
+export SAGEPTQ_PYTHON := $(SAGEPTQ_CACHE)/venv/bin/python
+export YES
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 30
+PREFIX ?= /usr/local
+OUT ?= quickstart
+MODEL ?=
+
+sageptq := build/release/bin/sageptq
+model_option := $(if $(MODEL),--model "$(MODEL)")
+sources = git ls-files --cached --others --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh' | grep -v '^tests/data/'
+
+.PHONY: help quickstart test build fetch packages packages-test venv model text format tidy install clean clean-venv clean-cache
+
+help:
+	@echo "Targets"
+	@echo "  quickstart  install what is missing, build, fetch model and text, compare methods on them, show table and picture"
+	@echo "  test        build and run all tests: release, AddressSanitizer + UndefinedBehaviorSanitizer, $(FUZZ_SECONDS) s per fuzz target"
+	@echo "  build       build the program: $(sageptq)"
+	@echo "  fetch       fetch the default model and text into the cache folder (no network once they are there)"
+	@echo "  install     install program, presets and bash completion below PREFIX"
+	@echo "  format      format the C++ sources with clang-format"
+	@echo "  tidy        check the C++ sources with clang-tidy"
+	@echo "  clean       delete build/            clean-venv, clean-cache: delete the Python tools, all that was fetched"
+	@echo "Variables (make NAME=VALUE TARGET)"
+	@echo "  YES=1            install missing Debian packages without asking (for scripts)"
+	@echo "  MODEL=DIR        quickstart: another Hugging Face model directory"
+	@echo "  OUT=DIR          quickstart: where runs and picture go (now: $(OUT))"
+	@echo "  PREFIX=DIR       install: where to (now: $(PREFIX))"
+	@echo "  JOBS=N           parallel compilations and tests (now: $(JOBS))"
+	@echo "  FUZZ_SECONDS=N   test: time for each fuzz target (now: $(FUZZ_SECONDS))"
+	@echo "  SAGEPTQ_CACHE=DIR  model, text and Python tools (now: $(SAGEPTQ_CACHE))"
+	@echo "  SAGEPTQ_DATA=DIR   evaluation data; WikiText-2 is used when DIR/wikitext-2 holds it (now: $(or $(SAGEPTQ_DATA),not set))"
+
+quickstart: packages build $(if $(MODEL),,model) text
+	@$(sageptq) sweep experiments/configs/quickstart.yaml $(model_option) -o "$(OUT)"
+	@echo
+	@$(sageptq) report "$(OUT)"
+	@"$(SAGEPTQ_PYTHON)" paper_figures/pareto.py "$(OUT)" -o "$(OUT)/pareto.png"
+	@echo
+	@echo "picture: $(abspath $(OUT))/pareto.png"
+
+test: packages-test
+	@JOBS=$(JOBS) FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/test.sh
+
+packages:
+	@scripts/setup.sh packages build
+
+packages-test:
+	@scripts/setup.sh packages test
+
+# Configuring is repeated only by Ninja itself, when a CMake file changes.
+build: packages
+	@test -f build/release/build.ninja || cmake --preset release --log-level=WARNING
+	@cmake --build --preset release --parallel $(JOBS) --target sageptq
+
+fetch: model text
+
+venv:
+	@scripts/setup.sh venv
+
+model: venv
+	@"$(SAGEPTQ_PYTHON)" scripts/fetch_model.py
+
+text: venv
+	@"$(SAGEPTQ_PYTHON)" scripts/fetch_text.py
+
+format:
+	@$(sources) | xargs clang-format -i
+
+tidy: packages-test
+	@test -f build/release/build.ninja || cmake --preset release --log-level=WARNING
+	@$(sources) | grep '\.cpp$$' | grep -v '^tests/fuzz/' | xargs -P $(JOBS) -n 4 clang-tidy -p build/release --quiet
+
+install: build
+	@cmake --install build/release --prefix "$(PREFIX)"
+
+clean:
+	rm -rf build
+
+clean-venv:
+	rm -rf "$(SAGEPTQ_CACHE)/venv"
+
+clean-cache:
+	rm -rf "$(SAGEPTQ_CACHE)"

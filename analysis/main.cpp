@@ -1,0 +1,12 @@
+// The program: the last room of the house, the only one that knows everybody.
+#include "analysis/verbs.h"
+#include "experiments/cli/verbs.h"
+#include "strategies/builtin.h"
+
+int main(int argc, char** argv) {
+  sage::Program program;
+  sage::register_builtin(program.registries);
+  std::vector<sage::Verb> verbs = sage::experiment_verbs();
+  for (sage::Verb& v : sage::analysis_verbs()) verbs.push_back(std::move(v));
+  return sage::run_program(program, verbs, argc, argv);
+}

@@ -1,0 +1,40 @@
+// What a table shows: the columns, in order. analysis/tables/*.yaml holds named ones.
+//
+//   title: Cost of each method
+//   columns: [label, {column: seconds.quantize, title: quantize s, decimals: 1}, config.pipeline.grouping.type]
+//   keep_constant: false     # true: columns equal in every row stay columns
+//   sort: stored_bits        # absent: the order of the selection
+//
+// Columns: label, status, run, perplexity, kl, top1, metric.NAME, D, gram_loss, excess_stored, excess_paper, paper_bits,
+// paper_weight_bits, paper_scaling_bits, stored_bits, whole_model_bits, file_mib, peak_gib, seconds, seconds.STAGE, backend,
+// device, commit, config.PATH. Per-matrix figures (D, ...) are averages over the quantized weights.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace sage {
+
+struct ColumnSpec {
+  std::string column;
+  std::string title;  // empty: the column's own
+  int decimals = -1;  // -1: the column's own
+};
+
+struct TableSpec {
+  std::string title;
+  std::vector<ColumnSpec> columns;
+  std::string sort;
+  bool keep_constant = false;
+};
+
+TableSpec default_table_spec();
+// A file, or the name of one in analysis/tables (looked for beside the program, then upwards from it). UserError with
+// file:line:column for an unknown key or column.
+TableSpec read_table_spec(const std::string& name_or_path);
+
+// Names a column may have; those that end in '.' take a rest.
+const std::vector<std::string>& table_column_names();
+bool is_table_column(const std::string& name);
+
+}  // namespace sage

@@ -1,0 +1,412 @@
+// tokenizer.json -> checked parts. Every message names the place in the file ("pre_tokenizer.pretokenizers[0].pattern").
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+
+#include "core/model/tokenizer_parts.h"
+#include "core/model/tokenizer_unicode.h"
+#include "core/util/errors.h"
+#include "core/util/files.h"
+
+namespace sage::tok {
+
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr int kMaxDepth = 32;
+constexpr size_t kMaxValues = 8'000'000;      // Gemma's quarter million tokens with half a million merges have two million
+constexpr int32_t kMaxId = (1 << 22) - 1;
+constexpr size_t kMaxAddedBytes = 16 << 20;
+
+// A value and where it stands.
+class Node {
+ public:
+  Node(const Json& json, std::string path) : json_(&json), path_(std::move(path)) {}
+  const Json& json() const { return *json_; }
+  const std::string& path() const { return path_; }
+  bool null() const { return json_->is_null(); }
+
+  [[noreturn]] void fail(const std::string& found, const std::string& expected) const {
+    throw ResourceError("{}: {}; expected {}; get the file anew or correct it", path_, found, expected);
+  }
+  void need(bool ok, const char* expected) const {
+    if (!ok) fail(std::string("found ") + json_->type_name(), expected);
+  }
+  const std::string& text() const {
+    need(json_->is_string(), "a string");
+    return json_->get_ref<const std::string&>();
+  }
+  bool boolean() const {
+    need(json_->is_boolean(), "true or false");
+    return json_->get<bool>();
+  }
+  int32_t id() const {
+    need(json_->is_number_integer(), "a token id");
+    const bool fits = json_->is_number_unsigned() && json_->get<uint64_t>() <= kMaxId;
+    if (!fits) fail("id " + json_->dump(), fmt::format("an id from 0 to {}", kMaxId));
+    return json_->get<int32_t>();
+  }
+  const Json::array_t& array() const {
+    need(json_->is_array(), "a list");
+    return json_->get_ref<const Json::array_t&>();
+  }
+  const Json::object_t& object() const {
+    need(json_->is_object(), "an object");
+    return json_->get_ref<const Json::object_t&>();
+  }
+  Node at(const char* key) const {
+    const auto& o = object();
+    const auto found = o.find(key);
+    if (found == o.end()) fail(fmt::format("key \"{}\" is missing", key), "it to be there");
+    return {found->second, child(key)};
+  }
+  Node at(size_t index) const { return {array()[index], fmt::format("{}[{}]", path_, index)}; }
+  // null where the key is absent.
+  Node get(const char* key) const {
+    static const Json kNull;
+    const auto& o = object();
+    const auto found = o.find(key);
+    return {found == o.end() ? kNull : found->second, child(key)};
+  }
+  bool flag(const char* key, bool fallback) const {
+    const Node n = get(key);
+    return n.null() ? fallback : n.boolean();
+  }
+  [[noreturn]] void unsupported(const std::string& type, const char* supported) const {
+    throw ResourceError("{}: type \"{}\" is not supported; expected one of {}; use a model whose tokenizer is a byte-level BPE", path_,
+                        type, supported);
+  }
+
+ private:
+  std::string child(const char* key) const { return path_.back() == ':' ? path_ + " " + key : path_ + "." + key; }
+  const Json* json_;
+  std::string path_;
+};
+
+std::vector<Node> items(const Node& list) {
+  std::vector<Node> out;
+  for (size_t i = 0; i < list.array().size(); ++i) out.push_back(list.at(i));
+  return out;
+}
+
+Json parse(std::string_view text, const std::string& name) {
+  size_t values = 0;
+  const auto guard = [&](int depth, Json::parse_event_t event, Json&) {
+    if (depth > kMaxDepth)
+      throw ResourceError("{}: nested deeper than {}; expected a tokenizer.json; get the file anew", name, kMaxDepth);
+    if (event == Json::parse_event_t::value && ++values > kMaxValues)
+      throw ResourceError("{}: more than {} values; expected a tokenizer.json; get the file anew", name, kMaxValues);
+    if (event == Json::parse_event_t::array_start || event == Json::parse_event_t::object_start) {
+      if (++values > kMaxValues)
+        throw ResourceError("{}: more than {} values; expected a tokenizer.json; get the file anew", name, kMaxValues);
+    }
+    return true;
+  };
+  try {
+    return Json::parse(text, guard);
+  } catch (const Json::exception& e) {
+    std::string what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
+    if (const size_t close = what.find("] "); close != std::string::npos) what = what.substr(close + 2);
+    throw ResourceError("{}: not JSON ({}); expected a Hugging Face tokenizer.json; get the file anew", name, what);
+  }
+}
+
+Regex read_pattern(const Node& node) {
+  const Node regex = node.get("Regex");
+  if (!regex.null()) return Regex::pattern(regex.text(), regex.path());
+  const Node literal = node.get("String");
+  if (!literal.null()) return Regex::literal(literal.text(), literal.path());
+  node.fail("neither \"Regex\" nor \"String\"", "one of them");
+}
+
+Normalizer read_normalizer(const Node& node) {
+  static const char* kSupported = "NFC, NFD, NFKC, NFKD, Lowercase, Strip, Replace, Prepend, Sequence";
+  const std::string& type = node.at("type").text();
+  if (type == "NFC") return normalize_form(UnicodeForm::kNfc);
+  if (type == "NFD") return normalize_form(UnicodeForm::kNfd);
+  if (type == "NFKC") return normalize_form(UnicodeForm::kNfkc);
+  if (type == "NFKD") return normalize_form(UnicodeForm::kNfkd);
+  if (type == "Lowercase") return normalize_lowercase();
+  if (type == "Strip") return normalize_strip(node.flag("strip_left", true), node.flag("strip_right", true));
+  if (type == "Replace") return normalize_replace(read_pattern(node.at("pattern")), node.at("content").text());
+  if (type == "Prepend") return normalize_prepend(node.at("prepend").text());
+  if (type == "Sequence") {
+    std::vector<Normalizer> steps;
+    for (const Node& step : items(node.at("normalizers"))) steps.push_back(read_normalizer(step));
+    return normalize_sequence(std::move(steps));
+  }
+  node.unsupported(type, kSupported);
+}
+
+SplitBehavior read_behavior(const Node& node) {
+  const std::string& name = node.text();
+  if (name == "Removed") return SplitBehavior::kRemoved;
+  if (name == "Isolated") return SplitBehavior::kIsolated;
+  if (name == "MergedWithPrevious") return SplitBehavior::kMergedWithPrevious;
+  if (name == "MergedWithNext") return SplitBehavior::kMergedWithNext;
+  if (name == "Contiguous") return SplitBehavior::kContiguous;
+  node.fail("found \"" + name + "\"", "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
+}
+
+PreTokenizer read_pre_tokenizer(const Node& node) {
+  static const char* kSupported =
+      "ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence";
+  const std::string& type = node.at("type").text();
+  if (type == "ByteLevel") return pre_byte_level(node.at("add_prefix_space").boolean(), node.flag("use_regex", true));
+  if (type == "Split")
+    return pre_split(read_pattern(node.at("pattern")), read_behavior(node.at("behavior")), node.flag("invert", false));
+  if (type == "Digits") {
+    const bool single = node.at("individual_digits").boolean();
+    return pre_split_class(is_numeric, single ? SplitBehavior::kIsolated : SplitBehavior::kContiguous);
+  }
+  if (type == "Punctuation") {
+    const Node behavior = node.get("behavior");
+    return pre_split_class(is_punctuation, behavior.null() ? SplitBehavior::kIsolated : read_behavior(behavior));
+  }
+  if (type == "Whitespace") return pre_split(Regex::pattern("\\w+|[^\\w\\s]+", node.path()), SplitBehavior::kRemoved, true);
+  if (type == "WhitespaceSplit") return pre_split_class(is_white_space, SplitBehavior::kRemoved);
+  if (type == "CharDelimiterSplit")
+    return pre_split(Regex::literal(node.at("delimiter").text(), node.path()), SplitBehavior::kRemoved, false);
+  if (type == "Sequence") {
+    std::vector<PreTokenizer> steps;
+    for (const Node& step : items(node.at("pretokenizers"))) steps.push_back(read_pre_tokenizer(step));
+    return pre_sequence(std::move(steps));
+  }
+  node.unsupported(type, kSupported);
+}
+
+Decoder read_decoder(const Node& node) {
+  static const char* kSupported = "ByteLevel, Fuse, Replace, Sequence";
+  const std::string& type = node.at("type").text();
+  if (type == "ByteLevel") return decode_byte_level();
+  if (type == "Fuse") return decode_fuse();
+  if (type == "Replace") return decode_replace(read_pattern(node.at("pattern")), node.at("content").text());
+  if (type == "Sequence") {
+    std::vector<Decoder> steps;
+    for (const Node& step : items(node.at("decoders"))) steps.push_back(read_decoder(step));
+    return decode_sequence(std::move(steps));
+  }
+  node.unsupported(type, kSupported);
+}
+
+// "a b" or ["a", "b"].
+std::pair<std::string, std::string> read_merge(const Node& node) {
+  if (node.json().is_array()) {
+    if (node.array().size() != 2) node.fail(fmt::format("found a list of {}", node.array().size()), "two tokens");
+    return {node.at(size_t{0}).text(), node.at(size_t{1}).text()};
+  }
+  const std::string& line = node.text();
+  const size_t space = line.find(' ');
+  if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos)
+    node.fail("found \"" + line + "\"", "two tokens with one space between them");
+  return {line.substr(0, space), line.substr(space + 1)};
+}
+
+Bpe read_model(const Node& node) {
+  const Node type = node.get("type");  // absent from the oldest files, which are all BPE
+  if (!type.null() && type.text() != "BPE") node.unsupported(type.text(), "BPE");
+  if (type.null() && !node.get("merges").json().is_array()) node.fail("no \"type\" and no \"merges\"", "a BPE model");
+  if (node.flag("byte_fallback", false)) node.unsupported("BPE with byte_fallback", "BPE on a byte-level alphabet");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+    const Node affix = node.get(key);
+    if (!affix.null() && !affix.text().empty()) affix.fail("found \"" + affix.text() + "\"", "none, as in byte-level files");
+  }
+  const Node dropout = node.get("dropout");
+  if (!dropout.null()) {
+    dropout.need(dropout.json().is_number(), "a number or null");
+    if (dropout.json().get<double>() != 0) dropout.fail("found " + dropout.json().dump(), "0 or null: ids must not be random");
+  }
+
+  Bpe bpe;
+  const Node vocabulary = node.at("vocab");
+  std::unordered_map<int32_t, const std::string*> owners;
+  bpe.vocabulary.reserve(vocabulary.object().size());
+  for (const auto& [token, value] : vocabulary.object()) {
+    const int32_t id = Node(value, fmt::format("{}[\"{}\"]", vocabulary.path(), token.substr(0, 40))).id();
+    const auto [owner, fresh] = owners.emplace(id, &token);
+    if (!fresh) vocabulary.fail(fmt::format("tokens \"{}\" and \"{}\" both have id {}", *owner->second, token, id), "one token per id");
+    bpe.vocabulary.emplace(token, id);
+  }
+  const Node unknown = node.get("unk_token");
+  if (!unknown.null()) {
+    const auto found = bpe.vocabulary.find(unknown.text());
+    if (found != bpe.vocabulary.end())
+      bpe.unknown = found->second;
+    else
+      unknown.fail("\"" + unknown.text() + "\" is not in the vocabulary", "a token of it, or null");
+  }
+  bpe.fuse_unknown = node.flag("fuse_unk", false);
+  bpe.ignore_merges = node.flag("ignore_merges", false);
+
+  const Node merges = node.at("merges");
+  const auto id_of = [&](const Node& where, const std::string& token) {
+    const auto found = bpe.vocabulary.find(token);
+    if (found == bpe.vocabulary.end())
+      where.fail("names the token \"" + token.substr(0, 80) + "\", which is not in the vocabulary", "tokens of the vocabulary");
+    return found->second;
+  };
+  bpe.merges.reserve(merges.array().size());
+  uint32_t rank = 0;
+  for (size_t i = 0; i < merges.array().size(); ++i) {
+    const Node merge = merges.at(i);
+    if (merge.json().is_string() && merge.text().rfind("#version", 0) == 0) continue;
+    const auto [left, right] = read_merge(merge);
+    const uint64_t key = Bpe::pair_key(id_of(merge, left), id_of(merge, right));
+    bpe.merges[key] = {rank++, id_of(merge, left + right)};  // a pair given twice: the last counts, as in the library
+  }
+  return bpe;
+}
+
+std::vector<AddedToken> read_added(const Node& list, const Vocabulary& vocabulary) {
+  std::vector<AddedToken> out;
+  if (list.null()) return out;
+  std::unordered_map<std::string, size_t> seen;
+  int64_t next = static_cast<int64_t>(vocabulary.size());
+  size_t bytes = 0;
+  for (const Node& node : items(list)) {
+    AddedToken token;
+    token.id = node.at("id").id();
+    token.content = node.at("content").text();
+    token.special = node.flag("special", false);
+    token.single_word = node.flag("single_word", false);
+    token.lstrip = node.flag("lstrip", false);
+    token.rstrip = node.flag("rstrip", false);
+    token.normalized = node.flag("normalized", !token.special);
+    if (token.content.empty()) continue;  // the library ignores them
+    bytes += token.content.size();
+    if (bytes > kMaxAddedBytes) list.fail(fmt::format("more than {} bytes of added tokens", kMaxAddedBytes), "fewer");
+    const auto known = vocabulary.find(token.content);
+    const auto [before, fresh] = seen.emplace(token.content, out.size());
+    const int64_t expected = known != vocabulary.end() ? known->second : fresh ? next : out[before->second].id;
+    if (token.id != expected) {
+      node.fail(fmt::format("token \"{}\" has id {}", token.content.substr(0, 80), token.id),
+                known != vocabulary.end() ? fmt::format("{}, its id in the vocabulary", expected)
+                                          : fmt::format("{}, the next free id (added tokens are numbered without gaps)", expected));
+    }
+    if (known == vocabulary.end() && fresh) ++next;
+    if (fresh)
+      out.push_back(std::move(token));
+    else
+      out[before->second] = std::move(token);
+  }
+  return out;
+}
+
+// What a post-processor puts around one text.
+struct Template {
+  std::vector<int32_t> before, after;
+};
+
+void read_template(const Node& node, Template& out) {
+  const Node single = node.at("single");
+  const Node specials = node.get("special_tokens");
+  Template fresh;
+  bool text_seen = false;
+  for (const Node& piece : items(single)) {
+    const Node sequence = piece.get("Sequence");
+    if (!sequence.null()) {
+      if (sequence.at("id").text() != "A" || text_seen) sequence.fail("not the one sequence A", "\"A\", once");
+      text_seen = true;
+      continue;
+    }
+    const Node special = piece.at("SpecialToken");
+    const std::string& name = special.at("id").text();
+    if (specials.null()) special.fail("names \"" + name + "\", but there are no \"special_tokens\"", "them to be there");
+    const Node entry = specials.at(name.c_str());
+    for (const Node& id : items(entry.at("ids"))) (text_seen ? fresh.after : fresh.before).push_back(id.id());
+  }
+  if (!text_seen) single.fail("no sequence A", "it to be there, once");
+  // A later template wraps what the earlier one made.
+  out.before.insert(out.before.begin(), fresh.before.begin(), fresh.before.end());
+  out.after.insert(out.after.end(), fresh.after.begin(), fresh.after.end());
+}
+
+void read_post_processor(const Node& node, Template& out) {
+  static const char* kSupported = "TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence";
+  const std::string& type = node.at("type").text();
+  if (type == "ByteLevel") return;  // it only moves offsets
+  if (type == "TemplateProcessing") return read_template(node, out);
+  if (type == "RobertaProcessing" || type == "BertProcessing") {
+    const auto id = [&](const char* key) {
+      const Node pair = node.at(key);
+      if (pair.array().size() != 2) pair.fail(fmt::format("found a list of {}", pair.array().size()), "[token, id]");
+      return pair.at(size_t{1}).id();
+    };
+    out.before.insert(out.before.begin(), id("cls"));
+    out.after.push_back(id("sep"));
+    return;
+  }
+  if (type == "Sequence") {
+    for (const Node& step : items(node.at("processors"))) read_post_processor(step, out);
+    return;
+  }
+  node.unsupported(type, kSupported);
+}
+
+}  // namespace
+
+Loaded load_tokenizer(std::string_view text, const std::string& name) {
+  const Json json = parse(text, name);
+  const Node root(json, name + ":");
+  root.object();
+  Loaded t;
+  t.name = name;
+  t.digest = sha256_hex(text);
+  t.model = read_model(root.at("model"));
+  if (const Node n = root.get("normalizer"); !n.null()) t.normalizer = read_normalizer(n);
+  if (const Node n = root.get("pre_tokenizer"); !n.null()) t.pre_tokenizer = read_pre_tokenizer(n);
+  if (const Node n = root.get("decoder"); !n.null()) t.decoder = read_decoder(n);
+  const Node added = root.get("added_tokens");
+  t.added = read_added(added, t.model.vocabulary);
+
+  int32_t last = -1;
+  for (const auto& [token, id] : t.model.vocabulary) last = std::max(last, id);
+  for (const AddedToken& token : t.added) last = std::max(last, token.id);
+  if (last < 0) root.fail("an empty vocabulary", "at least one token");
+  const auto size = static_cast<size_t>(last) + 1;
+  t.tokens.resize(size);
+  t.used.assign(size, false);
+  t.special.assign(size, false);
+  for (const auto& [token, id] : t.model.vocabulary) {
+    t.tokens[static_cast<size_t>(id)] = token;
+    t.used[static_cast<size_t>(id)] = true;
+  }
+  for (const AddedToken& token : t.added) {
+    const auto id = static_cast<size_t>(token.id);
+    if (t.used[id] && t.tokens[id] != token.content)
+      added.fail(fmt::format("token \"{}\" has id {}, which is \"{}\" in the vocabulary", token.content.substr(0, 80), id, t.tokens[id]),
+                 "an id of its own");
+    t.tokens[id] = token.content;
+    t.used[id] = true;
+    t.special[id] = token.special;
+  }
+  // Special tokens first: of two that are spelled alike after normalization, the library takes the special one.
+  for (const bool special : {true, false}) {
+    for (const AddedToken& token : t.added) {
+      if (token.special != special) continue;
+      if (token.normalized)
+        t.normalized.add(t.normalizer ? t.normalizer(token.content) : token.content, token);
+      else
+        t.raw.add(token.content, token);
+    }
+  }
+  t.raw.prepare();
+  t.normalized.prepare();
+
+  if (const Node post = root.get("post_processor"); !post.null()) {
+    Template around;
+    read_post_processor(post, around);
+    t.before = std::move(around.before);
+    t.after = std::move(around.after);
+    for (const auto* ids : {&t.before, &t.after}) {
+      for (const int32_t id : *ids) {
+        if (static_cast<size_t>(id) >= size || !t.used[static_cast<size_t>(id)])
+          post.fail(fmt::format("adds token id {}", id), fmt::format("an id of the vocabulary (0 to {})", last));
+      }
+    }
+  }
+  return t;
+}
+
+}  // namespace sage::tok

@@ -1,0 +1,131 @@
+// sageptq matrix: one method on one matrix, the quickest way to try an idea.
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "core/model/safetensors.h"
+#include "core/pipeline/matrix_engine.h"
+#include "core/pipeline/pipeline_config.h"
+#include "core/util/table.h"
+#include "experiments/cli/options.h"
+#include "experiments/cli/verbs.h"
+#include "experiments/engine/experiment.h"
+#include "kernels/backends.h"
+#include "results/matrix_file.h"
+
+namespace sage {
+namespace po = boost::program_options;
+namespace {
+
+// FILE.h5 with a dataset, or FILE.safetensors:TENSOR.
+Matrix read_input(const std::string& input, const std::string& dataset) {
+  constexpr std::string_view kMark = ".safetensors:";
+  if (const size_t at = input.find(kMark); at != std::string::npos) {
+    const std::string path = input.substr(0, at + kMark.size() - 1), tensor = input.substr(at + kMark.size());
+    return SafetensorsFile(path).load_matrix(tensor);
+  }
+  if (input.ends_with(".safetensors"))
+    throw UserError("--input {}: names no tensor; expected FILE.safetensors:TENSOR; `python3 -m safetensors` or `sageptq inspect` lists names", input);
+  return read_matrix_dataset(input, dataset);
+}
+
+nlohmann::json number(double v) { return std::isfinite(v) ? nlohmann::json(v) : nlohmann::json(nullptr); }
+
+}  // namespace
+
+Verb matrix_verb() {
+  Verb v;
+  v.name = "matrix";
+  v.summary = "Applies a method to one matrix and reports its error and both kinds of bits.";
+  v.synopsis = "--input FILE.h5|FILE.safetensors:NAME --method PRESET [--set a.b=v]... [-o OUT.h5]";
+  v.declare = [](po::options_description& o, po::positional_options_description&) {
+    o.add_options()("input", po::value<std::string>()->required(), "HDF5 file with the matrix, or FILE.safetensors:TENSOR")(
+        "weights", po::value<std::string>()->default_value("/W"), "dataset of the matrix in an HDF5 file")(
+        "gram", po::value<std::string>(), "dataset of the input Gram matrix (upper triangle is enough), for methods that calibrate")(
+        "method", po::value<std::string>()->required(), "preset or experiment file")(
+        "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. saliency.center=zero or pipeline.quantizer.scale=row; repeatable")(
+        "numerics", po::value<std::string>(), "packed (FP16 parameters, as stored) or reference (FP32, as released code computes)")(
+        "seed", po::value<uint64_t>()->default_value(0), "random seed")("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")(
+        "output,o", po::value<std::string>(), "HDF5 file to write: 'dequantized' and what the components chose")(
+        "format", po::value<std::string>()->default_value("table"), "table, json, csv or md");
+  };
+  v.run = [](const Program& program, const po::variables_map& m) {
+    const std::string input = m["input"].as<std::string>();
+    const TableFormat format = parse_table_format(m["format"].as<std::string>());
+    std::vector<std::string> overrides = pipeline_overrides(m);
+    if (m.count("numerics") > 0) overrides.push_back("pipeline.numerics=" + m["numerics"].as<std::string>());
+    const Experiment experiment = resolve_experiment(m["method"].as<std::string>(), overrides, program.registries);
+    if (is_full_precision(experiment.pipeline))
+      throw UserError("--method {}: leaves the weights in full precision; expected a method that quantizes; see `sageptq list presets`", m["method"].as<std::string>());
+    const PipelineFactory factory(experiment.pipeline, program.registries);
+    const std::unique_ptr<Backend> backend = make_backend(m["backend"].as<std::string>());
+    const Matrix w = read_input(input, m["weights"].as<std::string>());
+    Matrix gram;
+    CalibrationStats stats;
+    if (m.count("gram") > 0) {
+      gram = read_matrix_dataset(input, m["gram"].as<std::string>());
+      if (gram.rows() != w.cols() || gram.cols() != w.cols())
+        throw ResourceError("{}: Gram '{}' is {} x {}; expected {} x {}, the columns of the weights; name the right dataset", input, m["gram"].as<std::string>(),
+                            gram.rows(), gram.cols(), w.cols(), w.cols());
+      for (int64_t i = 0; i < gram.rows(); ++i)
+        for (int64_t j = 0; j < i; ++j)
+          if (gram(i, j) == 0) gram(i, j) = gram(j, i);
+      stats.gram = gram.view();
+    }
+    Trace trace(m.count("output") > 0);
+    MatrixResult r = quantize_matrix(factory, {w.view(), {0, input}, m["seed"].as<uint64_t>(), m.count("gram") > 0 ? &stats : nullptr, &trace}, *backend);
+    // The numbers are of the stored planes: decode them again and hold both against each other.
+    const Matrix decoded = decode_matrix(factory, r.packed, input, *backend);
+    if (decoded.size() != r.dequantized.size() || std::memcmp(decoded.data(), r.dequantized.data(), sizeof(float) * static_cast<size_t>(decoded.size())) != 0)
+      throw Error(ExitCode::kInternalError, fmt::format("{}: the stored planes do not decode to the weights that were measured", input));
+
+    if (m.count("output") > 0) {
+      MatrixFile file;
+      file.dequantized = decoded.view();
+      file.scalars = trace.scalars();
+      file.scalars["stored_bits"] = r.storage.stored_bits();
+      file.scalars["paper_bits"] = r.storage.paper_bits();
+      file.texts["pipeline"] = canonical_json(experiment.pipeline);
+      for (const auto& [name, a] : trace.arrays()) file.arrays[name] = {a.shape, a.values};
+      write_matrix_file(m["output"].as<std::string>(), file);
+    }
+    const double d = r.relative_error, audit = gaussian_rate(d);
+    if (format == TableFormat::kJson) {
+      nlohmann::json j = {{"input", input},
+                          {"shape", {w.rows(), w.cols()}},
+                          {"method", m["method"].as<std::string>()},
+                          {"D", d},
+                          {"paper_weight_bits", r.storage.paper_weight_bits},
+                          {"paper_scaling_bits", r.storage.paper_scaling_bits},
+                          {"paper_bits", r.storage.paper_bits()},
+                          {"stored_bits", r.storage.stored_bits()},
+                          {"excess_paper", number(r.storage.paper_bits() - audit)},
+                          {"excess_stored", number(r.storage.stored_bits() - audit)},
+                          {"salient_ratio", r.salient_ratio},
+                          {"groups", r.groups},
+                          {"alternative", r.alternative},
+                          {"numerics", factory.numerics() == Numerics::kPacked ? "packed" : "reference"},
+                          {"seconds", r.seconds},
+                          {"choices", trace.scalars()}};
+      for (Role role : all_roles())
+        if (const auto it = r.storage.bytes.find(role); it != r.storage.bytes.end()) j["roles"][role_name(role)] = it->second;
+      fmt::print("{}\n", j.dump(2));
+      return ExitCode::kDone;
+    }
+    Table t({{"method"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"excess stored", true}, {"salient %", true, 2}, {"groups", true, 0}, {"seconds", true}});
+    t.add_row({m["method"].as<std::string>(), d, r.storage.paper_bits(), r.storage.stored_bits(), std::isfinite(audit) ? Table::Cell(r.storage.stored_bits() - audit) : Table::Cell(),
+               100 * r.salient_ratio, static_cast<double>(r.groups), r.seconds});
+    std::string roles;
+    for (Role role : all_roles())
+      if (const auto it = r.storage.bytes.find(role); it != r.storage.bytes.end() && it->second > 0)
+        roles += fmt::format("{}{} {:.4f}", roles.empty() ? "" : ", ", role_name(role), 8.0 * static_cast<double>(it->second) / static_cast<double>(w.size()));
+    t.set_caption(fmt::format("{} ({} x {}){}; stored bits by role: {}", input, w.rows(), w.cols(), factory.numerics() == Numerics::kReference ? ", reference numerics (FP32 parameters)" : "", roles));
+    fmt::print("{}", t.render(format));
+    return ExitCode::kDone;
+  };
+  return v;
+}
+
+}  // namespace sage

@@ -1,0 +1,60 @@
+#include "experiments/engine/provenance.h"
+
+#include <H5public.h>
+#include <boost/version.hpp>
+#include <cblas.h>
+#include <fmt/format.h>
+#include <omp.h>
+#include <openssl/crypto.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <fstream>
+
+#include "sage_build_info.h"
+
+namespace sage {
+
+std::string iso_time_now() {
+  const std::time_t t = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&t, &parts);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
+}
+
+std::string program_version() { return fmt::format("{} ({}{})", kVersion, std::string_view(kCommit).substr(0, 12), kCommitDirty ? "*" : ""); }
+
+RunProvenance describe_process(const std::vector<std::string>& argv, const Backend& backend) {
+  RunProvenance p;
+  p.commit = kCommit;
+  p.dirty = kCommitDirty;
+  p.diff_digest = kDiffDigest;
+  p.argv = argv;
+  char host[256] = "";
+  gethostname(host, sizeof host - 1);
+  p.host = host;
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);)
+    if (line.rfind("model name", 0) == 0) {
+      p.cpu = line.substr(line.find(':') + 2);
+      break;
+    }
+  p.threads = omp_get_max_threads();
+  p.backend = backend.name() + ": " + backend.description();
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  p.libraries = {{"sage-ptq", program_version()},
+                 {"openblas", openblas_get_config()},
+                 {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
+                 {"boost", BOOST_LIB_VERSION},
+                 {"openssl", OpenSSL_version(OPENSSL_VERSION)},
+                 {"fmt", std::to_string(FMT_VERSION)},
+                 {"compiler", __VERSION__}};
+  for (const char* name : {"SLURM_JOB_ID", "PBS_JOBID"})
+    if (const char* id = std::getenv(name)) p.job = id;
+  return p;
+}
+
+}  // namespace sage

@@ -1,0 +1,93 @@
+// Shape checks shared by all backends, so that every device refuses the same calls with the same words.
+// A violation is a fault of the caller inside this program, never of user input: Error with kInternalError.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <span>
+
+#include "core/backend/backend.h"
+#include "core/util/errors.h"
+
+namespace sage::shapes {
+
+inline void require(bool ok, const char* operation, const char* rule) {
+  if (!ok) throw Error(ExitCode::kInternalError, fmt::format("{}: wrong arguments; expected {}", operation, rule));
+}
+template <class A, class B>
+bool same(const View<A>& a, const View<B>& b) {
+  return a.rows == b.rows && a.cols == b.cols;
+}
+
+inline void order_statistic(WeightView w, int64_t k) {
+  require(k >= 0 && k < w.size(), "deviation_order_statistic", "0 <= k < number of weights");
+}
+inline void sq_sums(int64_t expected, std::span<double> out, const char* operation) {
+  require(static_cast<int64_t>(out.size()) == expected, operation, "one output per row (column) of the matrix");
+}
+inline void selection(WeightView w, const Selection& own, const char* operation) {
+  require(own.mask != nullptr && own.rows() == w.rows && own.cols() == w.cols, operation, "a selection of the matrix's shape");
+}
+inline void histogram(WeightView w, const Selection& own, int shift) {
+  selection(w, own, "magnitude_histogram");
+  require(shift >= 8 && shift <= 23, "magnitude_histogram", "8 <= shift <= 23 (a bin must not span two exponents)");
+}
+inline void cuts(std::span<const float> c) {
+  require(c.size() <= 255, "assign_by_magnitude", "at most 255 cuts");
+  for (size_t i = 1; i < c.size(); ++i) require(c[i - 1] <= c[i], "assign_by_magnitude", "ascending cuts");
+}
+// Labels of single weights are checked by the backends, in the pass that reads them anyway.
+constexpr const char* kLabelRule = "labels below the number of groups";
+inline void group_moments(WeightView w, const Selection& own, const GroupMap& g, std::span<Moments> out) {
+  selection(w, own, "group_moments");
+  require(g.rows == w.rows && g.cols == w.cols, "group_moments", "a group map of the matrix's shape");
+  require(static_cast<int64_t>(out.size()) == g.groups && g.groups >= 1, "group_moments", "one output per group");
+  const auto labels = static_cast<int64_t>(g.label.size());
+  switch (g.shape) {
+    case LabelShape::kSingle: break;
+    case LabelShape::kRow: require(labels == w.rows, "group_moments", "one label per row"); break;
+    case LabelShape::kColumn: require(labels == w.cols, "group_moments", "one label per column"); break;
+    case LabelShape::kRowBlock:
+      require(g.block > 0 && labels == w.rows * g.blocks_per_row(), "group_moments", "one label per row and block");
+      break;
+    case LabelShape::kElement:
+      require(g.groups <= 256 && static_cast<int64_t>(g.element.size()) == w.size(), "group_moments",
+              "one byte label per weight and at most 256 groups");
+      break;
+  }
+  uint32_t largest = 0;
+  for (uint32_t l : g.label) largest = largest < l ? l : largest;
+  require(int64_t{largest} < g.groups, "group_moments", kLabelRule);
+}
+inline void hadamard(View<float> w) {
+  require(w.cols > 0 && std::has_single_bit(static_cast<uint64_t>(w.cols)), "hadamard_rows", "a power of two of columns");
+}
+inline void linear(WeightView x, WeightView w, std::span<const float> bias, View<float> y) {
+  require(x.cols == w.cols && y.rows == x.rows && y.cols == w.rows, "linear", "x[T x n], w[m x n], y[T x m]");
+  require(bias.empty() || static_cast<int64_t>(bias.size()) == w.rows, "linear", "an empty bias or one value per output");
+}
+inline void norm(WeightView x, std::span<const float> gamma, View<float> y, const char* operation) {
+  require(same(x, y) && static_cast<int64_t>(gamma.size()) == x.cols, operation, "y like x and one gain (and shift) per column");
+}
+inline void rotary(View<float> x, int heads, const RotaryTable& t) {
+  require(heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 && x.cols == int64_t{heads} * t.head_dim &&
+              static_cast<int>(t.inv_freq.size()) * 2 == t.head_dim,
+          "rotary", "x[T x heads*head_dim], an even head_dim and head_dim/2 frequencies");
+}
+inline void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& s, View<float> out) {
+  require(s.heads > 0 && s.kv_heads > 0 && s.head_dim > 0 && s.heads % s.kv_heads == 0 && s.window >= 0, "attention",
+          "positive head counts, heads a multiple of kv_heads");
+  require(q.cols == int64_t{s.heads} * s.head_dim && same(q, out) && k.cols == int64_t{s.kv_heads} * s.head_dim && same(k, v) &&
+              k.rows == q.rows,
+          "attention", "q, out[T x heads*head_dim] and k, v[T x kv_heads*head_dim]");
+}
+inline void head(WeightView hidden, WeightView head, int64_t outputs, const char* operation) {
+  require(hidden.cols == head.cols && head.rows > 0 && outputs == hidden.rows, operation,
+          "hidden[T x d], head[vocabulary x d] and one output per position");
+}
+inline void targets(std::span<const int32_t> target, int64_t positions, int64_t vocabulary) {
+  require(static_cast<int64_t>(target.size()) == positions, "head_nll", "one target per position");
+  for (int32_t t : target) require(t < vocabulary, "head_nll", "targets inside the vocabulary");
+}
+
+}  // namespace sage::shapes

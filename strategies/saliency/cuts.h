@@ -1,0 +1,22 @@
+// What the saliency filters share: reading a cut, and refusing weights that are not numbers.
+#pragma once
+
+#include <cstdint>
+
+#include "core/strategy/saliency.h"
+
+namespace sage::saliency {
+
+// The ratio of a kRatio cut, 0 .. 1. UserError for another unit or a value outside, naming the filter.
+double ratio_of(const Cut& cut, const char* filter);
+
+// A ratio r keeps the scores above the order statistic of rank floor((1 - r)(n - 1)) (0-based): at most n - 1 - rank of them, and
+// fewer where scores tie with it, so that the outcome never depends on the order of equal scores.
+int64_t rank_of(double ratio, int64_t n);
+
+// Statistics of the block. RunError when it holds a NaN or an infinity: no score means anything then.
+MatrixStats finite_stats(const BlockContext& ctx);
+
+[[noreturn]] void fail_unit(const Cut& cut, const char* filter, const char* known);
+
+}  // namespace sage::saliency

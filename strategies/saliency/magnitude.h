@@ -1,0 +1,33 @@
+// Scattered saliency by magnitude.
+#pragma once
+
+#include "core/registry/registry.h"
+#include "core/strategy/saliency.h"
+
+namespace sage {
+
+// w is salient iff |w| > T, T the order statistic of |w| of rank floor((1 - r)(N - 1)) over N weights: those of the block
+// (scope: matrix) or of each row by itself (scope: row; T then differs by row and threshold() is 0). Ties are not salient.
+// PB-LLM's magnitude criterion is scope: matrix; rows are ours. Same as `sigma` with center: zero, for scope: matrix.
+// Stored: an element mask. Cost: about three passes (matrix); a selection per row, O(N) (row).
+class MagnitudeSaliency final : public SaliencyFilter {
+ public:
+  enum class Scope { kMatrix, kRow };
+  struct Params {
+    Scope scope = Scope::kMatrix;
+  };
+  static constexpr auto kName = "magnitude";
+  static constexpr int kVersion = 1;
+  static constexpr auto kDoc = "Keeps the largest weights by |w|, over the matrix or in every row.";
+  static constexpr Citation kReference{"PB-LLM", "arXiv:2310.00034", "magnitude criterion"};
+  static Schema<Params> schema();
+  explicit MagnitudeSaliency(Params p) : params_(p) {}
+
+  std::unique_ptr<SaliencyScores> score(const BlockContext& ctx) const override;
+  MaskShape mask_shape() const override { return MaskShape::kElements; }
+
+ private:
+  Params params_;
+};
+
+}  // namespace sage
