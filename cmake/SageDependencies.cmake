@@ -11,7 +11,11 @@ find_package(Boost 1.74 REQUIRED COMPONENTS program_options)
 find_package(Eigen3 REQUIRED NO_MODULE)
 find_path(SPECTRA_INCLUDE_DIR Spectra/SymEigsShiftSolver.h REQUIRED)
 find_package(HDF5 REQUIRED COMPONENTS C HL)
+# Debian's OpenMP variant shares our threads; the pthread variant, which its alternatives prefer when both are installed, keeps
+# threads of its own beside them and halves the speed of both.
+find_library(OPENBLAS_LIBRARY openblas PATHS /usr/lib/${CMAKE_LIBRARY_ARCHITECTURE}/openblas-openmp NO_DEFAULT_PATH)
 find_library(OPENBLAS_LIBRARY openblas REQUIRED)
+set(CMAKE_INSTALL_RPATH_USE_LINK_PATH ON)
 find_path(OPENBLAS_INCLUDE_DIR cblas.h PATHS /usr/include/x86_64-linux-gnu /usr/include/openblas REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)

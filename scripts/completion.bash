@@ -1,45 +1,35 @@
-# Bash completion of sageptq: verbs, options, presets, components, files. The program itself knows the names
-# (`sageptq complete ...`), so this file never falls behind it. Use without installing: source scripts/completion.bash
+# Bash completion of sageptq: verbs, options, presets, components, parameters. The program itself knows the names
+# (`sageptq __complete WORD...`), so this file never falls behind it; where it has none to offer, file names are completed.
+# Use without installing: source scripts/completion.bash
 
 _sageptq() {
-  local program=${COMP_WORDS[0]} current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb="" word i names=""
+  local words=() joined=0 word i candidate last prefix=""
   COMPREPLY=()
-  names_of() { "$program" complete "$@" 2> /dev/null; }
-
-  for ((i = 1; i < COMP_CWORD; ++i)); do
+  # Bash takes = and : for words of their own; the program wants `a.b=v` and `FILE:NAME` whole.
+  for ((i = 1; i <= COMP_CWORD; ++i)); do
     word=${COMP_WORDS[i]}
-    if [[ $word != -* ]]; then
-      verb=$word
-      break
+    if [[ $word == [=:]* && ${#words[@]} -gt 0 ]]; then
+      words[-1]+=$word
+      joined=1
+    elif ((joined)); then
+      words[-1]+=$word
+      joined=0
+    else
+      words+=("$word")
     fi
   done
-  # Bash takes the = of --set a.b=v for a word of its own.
-  [[ $current == "=" ]] && current="" && previous="="
+  last=${words[-1]}
+  # What stands before the last = or : stays as typed, so candidates are offered without it.
+  if ((COMP_CWORD > 0)) && [[ $last == *[=:]* ]]; then prefix=${last%"${last##*[=:]}"}; fi
+  while IFS= read -r candidate; do
+    [[ -n $candidate ]] && COMPREPLY+=("${candidate#"$prefix"}")
+  done < <("${COMP_WORDS[0]}" __complete "${words[@]}" 2> /dev/null)
 
-  if [[ -z $verb ]]; then
-    names=$(names_of verbs)
-  elif [[ $current == -* ]]; then
-    names=$(names_of options "$verb")
-  else
-    case $previous in
-      = | --kind) names=$(names_of components) ;;
-      --method) names=$(names_of presets) ;;
-      --protocol) names="gptq-2048 llamacpp-512" ;;
-      --format) names="text json markdown latex csv" ;;
-      *)
-        case $verb in
-          run | check) names=$(names_of presets) ;;
-          describe) names="$(names_of presets) $(names_of components)" ;;
-          list) names="presets components saliency grouping quantizer threshold transform compensator coder" ;;
-          help) names=$(names_of verbs) ;;
-        esac
-        ;;
-    esac
-  fi
-  mapfile -t COMPREPLY < <(compgen -W "$names" -- "$current")
-  if ((${#COMPREPLY[@]} == 0)) && [[ -n $verb ]]; then
+  if ((${#COMPREPLY[@]} == 0)); then
     compopt -o filenames 2> /dev/null
-    mapfile -t COMPREPLY < <(compgen -f -- "$current")
+    mapfile -t COMPREPLY < <(compgen -f -- "${last#"$prefix"}")
+  elif [[ ${#COMPREPLY[@]} -eq 1 && ${COMPREPLY[0]} == *= ]]; then
+    compopt -o nospace 2> /dev/null
   fi
 }
 complete -F _sageptq sageptq

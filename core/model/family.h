@@ -17,9 +17,9 @@ namespace sage {
 enum class LinearRole { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown };
 inline constexpr int kLinearRoles = 7;
 
-// Where a norm sits. kAfter*: on the branch's output before it is added to the residual stream. kQuery, kKey: on each head.
-enum class NormPlace { kBeforeAttention, kAfterAttention, kBeforeMlp, kAfterMlp, kQuery, kKey };
-inline constexpr int kNormPlaces = 6;
+// Where a norm sits. kQuery, kKey: on each head, before the rotary embedding.
+enum class NormPlace { kBeforeAttention, kBeforeMlp, kQuery, kKey };
+inline constexpr int kNormPlaces = 4;
 
 enum class NormKind { kRms };                                      // x / rms(x) * gain
 enum class MlpKind { kSwiGlu };                                    // down(silu(gate x) * up x)

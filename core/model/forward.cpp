@@ -45,10 +45,6 @@ struct Pass {
     const View<float> heads(x.data, x.rows * (x.cols / config.head_dim), config.head_dim);
     norm(place, heads, heads);
   }
-  void add_branch(NormPlace after, View<float> branch, View<float> hidden) const {
-    if (!gain(after).empty()) norm(after, branch, branch);
-    backend.add(hidden, branch);
-  }
 };
 
 void attention_branch(const Pass& p, View<float> hidden, int64_t length, const RotaryTable& rotary) {
@@ -81,7 +77,7 @@ void attention_branch(const Pass& p, View<float> hidden, int64_t length, const R
   p.show(LinearRole::kOutput, mixed);
   const View<float> out = p.workspace.take(kBranch, hidden.rows, hidden.cols);
   p.linear(LinearRole::kOutput, mixed, out);
-  p.add_branch(NormPlace::kAfterAttention, out, hidden);
+  p.backend.add(hidden, out);
 }
 
 void mlp_branch(const Pass& p, View<float> hidden) {
@@ -100,7 +96,7 @@ void mlp_branch(const Pass& p, View<float> hidden) {
   p.show(LinearRole::kDown, gate);
   const View<float> out = p.workspace.take(kBranch, hidden.rows, hidden.cols);
   p.linear(LinearRole::kDown, gate, out);
-  p.add_branch(NormPlace::kAfterMlp, out, hidden);
+  p.backend.add(hidden, out);
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <memory>
 
 #include "core/model/forward.h"
 #include "core/util/errors.h"
@@ -64,8 +66,8 @@ class Comparison {
 
 class Checker {
  public:
-  Checker(const WeightSource& source, const SafetensorsFile& expected, const Backend& backend, double tolerance)
-      : source_(source), config_(source.config()), family_(find_family(config_)), expected_(expected), backend_(backend) {
+  Checker(const Family& family, const WeightSource& source, const SafetensorsFile& expected, const Backend& backend, double tolerance)
+      : source_(source), config_(source.config()), family_(family), expected_(expected), backend_(backend) {
     report_.tolerance = tolerance;
     check_tensors(family_, source_);
     const TensorInfo& ids = expected_.at("input_ids");
@@ -240,8 +242,9 @@ std::string ParityReport::verdict() const {
   return fmt::format("all {} tensors agree within {:g}; the largest difference is {:.3g}", rows.size(), tolerance, worst);
 }
 
-ParityReport check_parity(const WeightSource& source, const SafetensorsFile& expected, const Backend& backend, double tolerance) {
-  return Checker(source, expected, backend, tolerance).run();
+ParityReport check_parity(const Family& family, const WeightSource& source, const SafetensorsFile& expected, const Backend& backend,
+                          double tolerance) {
+  return Checker(family, source, expected, backend, tolerance).run();
 }
 
 }  // namespace sage

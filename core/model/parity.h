@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/backend/backend.h"
+#include "core/model/family.h"
 #include "core/model/safetensors.h"
 #include "core/model/weight_source.h"
 
@@ -39,6 +40,7 @@ struct ParityReport {
 };
 
 // ResourceError when the file has neither layout or does not fit the model.
-ParityReport check_parity(const WeightSource& source, const SafetensorsFile& expected, const Backend& backend, double tolerance);
+ParityReport check_parity(const Family& family, const WeightSource& source, const SafetensorsFile& expected, const Backend& backend,
+                          double tolerance);
 
 }  // namespace sage

@@ -89,7 +89,11 @@ void check_together(const Value& canonical, const Value& written, const Registri
   for (const PipelineSlot& s : pipeline_slots()) {
     const std::string section = section_of(s.path);
     if (std::string_view(s.kind) != "coder") {
-      with_registry(r, s.kind, [&](const auto& registry) { registry.make(block(s.path), section); });
+      try {
+        with_registry(r, s.kind, [&](const auto& registry) { registry.make(block(s.path), section); });
+      } catch (const UserError& e) {  // the schema has passed: parameters that exclude each other
+        throw UserError("{}: {}: {}", where(s.path), section, e.what());
+      }
       continue;
     }
     const auto coder = r.coder.make(block(s.path), section);
@@ -178,26 +182,45 @@ Value canonical_single(const Value& pipeline, const Registries& registries) {
   return out;
 }
 
-// {grid: {key: [values]}} or a list of maps -> list of maps with dotted keys.
+void check_alternatives(size_t a, size_t b, const Value& where) {
+  if (b != 0 && a > kMaxAlternatives / b)
+    throw UserError("{}: more than {} pipeline.alternatives; expected fewer: each is tried on every matrix", where.where().str(),
+                    kMaxAlternatives);
+}
+
+// A list of maps, or {list: [maps], grid: {key: [values]}} multiplied out -> list of maps with dotted keys.
 std::vector<Value> listed_alternatives(const Value& alternatives) {
-  if (alternatives.is_list()) return alternatives.items();
+  constexpr const char* kExpected = "a list of maps, or {list: [maps], grid: {dotted.key: [values], ...}}";
+  if (alternatives.is_list()) {
+    check_alternatives(alternatives.items().size(), 1, alternatives);
+    return alternatives.items();
+  }
+  if (!alternatives.is_map() || alternatives.members().empty())
+    throw UserError("{}: pipeline.alternatives is neither a list nor a map; expected {}", alternatives.where().str(), kExpected);
+  for (const auto& [key, member] : alternatives.members())
+    if (key != "list" && key != "grid")
+      config_detail::fail_unknown_key(member, key, "pipeline.alternatives", {"list", "grid"});
+  std::vector<Value> out{Value::map(alternatives.where())};
+  if (const Value* list = alternatives.find("list")) {
+    if (!list->is_list() || list->items().empty())
+      throw UserError("{}: pipeline.alternatives.list is not a list with entries; expected {}", list->where().str(), kExpected);
+    check_alternatives(list->items().size(), 1, *list);
+    out = list->items();
+  }
   const Value* grid = alternatives.find("grid");
-  if (!alternatives.is_map() || grid == nullptr || alternatives.members().size() != 1 || !grid->is_map())
-    throw UserError("{}: pipeline.alternatives is neither a list of maps nor {{grid: {{key: [values], ...}}}}; expected one of them",
-                    alternatives.where().str());
-  std::vector<Value> out{Value::map(grid->where())};
+  if (grid == nullptr) return out;
+  if (!grid->is_map())
+    throw UserError("{}: pipeline.alternatives.grid is not a map; expected {}", grid->where().str(), kExpected);
   for (const auto& [key, values] : grid->members()) {
     if (!values.is_list() || values.items().empty())
       throw UserError("{}: pipeline.alternatives.grid.{} is not a list with values; expected [value, value, ...]",
                       values.where().str(), key);
-    if (out.size() * values.items().size() > kMaxAlternatives)
-      throw UserError("{}: pipeline.alternatives.grid has more than {} combinations; each is tried on every matrix",
-                      grid->where().str(), kMaxAlternatives);
+    check_alternatives(out.size(), values.items().size(), *grid);
     std::vector<Value> next;
     for (const Value& before : out)
       for (const Value& v : values.items()) {
         next.push_back(before);
-        next.back().set(key, v);
+        if (before.is_map()) next.back().set(key, v);
       }
     out = std::move(next);
   }
@@ -246,9 +269,6 @@ Value canonical_pipeline(const Value& pipeline, const Registries& registries) {
   Value out = canonical_single(base, registries);
   Value list = Value::list(alternatives.where());
   const std::vector<Value> parts = listed_alternatives(alternatives);
-  if (parts.size() > kMaxAlternatives)
-    throw UserError("{}: {} pipeline.alternatives; expected at most {}: each is tried on every matrix", alternatives.where().str(),
-                    parts.size(), kMaxAlternatives);
   std::vector<std::string> seen;
   for (const Value& part : parts) {
     if (!part.is_map())

@@ -17,8 +17,8 @@
 //       - {salient_quantizer.bits: 2}
 //       - {salient_quantizer.bits: 3, grouping: {type: single}}
 //
-// A component without parameters may be written as its bare name. `pipeline: none` is a model in full precision.
-// `alternatives` may also be {grid: {dotted.key: [values], ...}}: every combination, the last key fastest.
+// A bare name means a component with all its defaults. `pipeline: none` is a model in full precision.
+// `alternatives` may also be {list: [...], grid: {dotted.key: [values], ...}}: every combination, the last key fastest.
 #pragma once
 
 #include <vector>

@@ -1,6 +1,7 @@
 #include "experiments/cli/completion.h"
 
 #include <algorithm>
+#include <boost/program_options/cmdline.hpp>
 #include <set>
 
 #include "core/pipeline/pipeline_config.h"

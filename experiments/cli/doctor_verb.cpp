@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <thread>
 
@@ -10,6 +11,7 @@
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/experiment.h"
 #include "experiments/engine/libraries.h"
+#include "experiments/engine/provenance.h"
 #include "kernels/backends.h"
 #include "results/store.h"
 
@@ -46,7 +48,7 @@ Verb doctor_verb() {
   v.synopsis = "";
   v.declare = [](po::options_description&, po::positional_options_description&) {};
   v.run = [](const Program& program, const po::variables_map&) {
-    fmt::print("sageptq {}\n\nmachine\n", SAGE_VERSION);
+    fmt::print("sageptq {}\n\nmachine\n", program_version());
     line("threads", fmt::format("{} used, {} offered", omp_get_max_threads(), std::thread::hardware_concurrency()));
     const auto bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     line("memory", fmt::format("{:.1f} GB", bytes / 1e9));

@@ -1,15 +1,26 @@
 // Options several verbs share.
 #pragma once
 
+#include <boost/program_options/options_description.hpp>
 #include <boost/program_options/variables_map.hpp>
 
 #include <string>
 #include <vector>
 
+#include "experiments/cli/verb.h"
+
 namespace sage {
+
+struct RunnerOptions;
 
 // Every --set of the command line. A path that starts with a slot of the pipeline ("saliency.center=zero") is taken as one of
 // pipeline.*, so that the common case is short.
 std::vector<std::string> pipeline_overrides(const boost::program_options::variables_map& m);
+
+// experiment (positional), --model, --set, --text, --protocol, --windows, --seed, --backend, --store, --format.
+void add_experiment_options(boost::program_options::options_description& o);
+// --set and the short forms (--model DIR = --set model.path=DIR, ...) in the order they apply.
+std::vector<std::string> experiment_overrides(const boost::program_options::variables_map& m);
+RunnerOptions runner_options(const Program& program, const boost::program_options::variables_map& m);
 
 }  // namespace sage

@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
-#include "core/model/checkpoint.h"
+#include "core/model/family.h"
 #include "core/model/parity.h"
 #include "core/util/table.h"
 #include "experiments/cli/verb.h"
@@ -63,7 +63,7 @@ Verb parity_verb() {
     const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
     const std::string folder = given["model"].as<std::string>(), path = given["expected"].as<std::string>();
     const std::unique_ptr<WeightSource> source = open_checkpoint(folder);
-    const ParityReport report = check_parity(*source, SafetensorsFile(path), *backend, tolerance);
+    const ParityReport report = check_parity(find_family(source->config()), *source, SafetensorsFile(path), *backend, tolerance);
     const std::string text =
         format == TableFormat::kJson ? as_json(report, folder, path, backend->name()) : as_table(report, format);
     std::fputs(text.c_str(), stdout);

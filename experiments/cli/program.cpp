@@ -10,6 +10,7 @@
 #include "experiments/cli/command_line.h"
 #include "experiments/cli/completion.h"
 #include "experiments/cli/verb.h"
+#include "experiments/engine/provenance.h"
 
 namespace sage {
 namespace {
@@ -17,7 +18,7 @@ namespace {
 ExitCode dispatch(Program& program, const std::vector<Verb>& verbs, const std::vector<std::string>& words) {
   const GlobalOptions global = parse_global_options(words);
   if (global.version) {
-    fmt::print("sageptq {}\n", SAGE_VERSION);
+    fmt::print("sageptq {}\n", program_version());
     return ExitCode::kDone;
   }
   if (global.verb == words.size()) {

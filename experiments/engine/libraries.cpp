@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <fmt/format.h>
 #include <openssl/crypto.h>
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <spdlog/version.h>
 #include <utf8proc.h>

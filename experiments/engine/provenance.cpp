@@ -1,16 +1,14 @@
 #include "experiments/engine/provenance.h"
 
-#include <H5public.h>
-#include <boost/version.hpp>
-#include <cblas.h>
 #include <fmt/format.h>
 #include <omp.h>
-#include <openssl/crypto.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <ctime>
 #include <fstream>
 
+#include "experiments/engine/libraries.h"
 #include "sage_build_info.h"
 
 namespace sage {
@@ -43,15 +41,8 @@ RunProvenance describe_process(const std::vector<std::string>& argv, const Backe
     }
   p.threads = omp_get_max_threads();
   p.backend = backend.name() + ": " + backend.description();
-  unsigned major = 0, minor = 0, release = 0;
-  H5get_libversion(&major, &minor, &release);
-  p.libraries = {{"sage-ptq", program_version()},
-                 {"openblas", openblas_get_config()},
-                 {"hdf5", fmt::format("{}.{}.{}", major, minor, release)},
-                 {"boost", BOOST_LIB_VERSION},
-                 {"openssl", OpenSSL_version(OPENSSL_VERSION)},
-                 {"fmt", std::to_string(FMT_VERSION)},
-                 {"compiler", __VERSION__}};
+  p.libraries = library_versions();
+  p.libraries.insert(p.libraries.begin(), {"sage-ptq", program_version()});
   for (const char* name : {"SLURM_JOB_ID", "PBS_JOBID"})
     if (const char* id = std::getenv(name)) p.job = id;
   return p;

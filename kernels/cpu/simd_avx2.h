@@ -87,6 +87,35 @@ inline void store(uint32_t* p, I16 x) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x.a);
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + 8), x.b);
 }
+struct Count16 {
+  __m256i a = _mm256_setzero_si256(), b = _mm256_setzero_si256();
+};
+inline void count_at_least(Count16& c, F16 x, F16 y) {
+  c.a = _mm256_sub_epi32(c.a, _mm256_castps_si256(_mm256_cmp_ps(x.a, y.a, _CMP_GE_OQ)));
+  c.b = _mm256_sub_epi32(c.b, _mm256_castps_si256(_mm256_cmp_ps(x.b, y.b, _CMP_GE_OQ)));
+}
+inline void store(uint8_t* p, Count16 c) {
+  const __m256i words = _mm256_permute4x64_epi64(_mm256_packus_epi32(c.a, c.b), 0xd8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+}
+template <int h>
+inline __m256 butterfly_half(__m256 x) {
+  __m256 other;
+  if constexpr (h == 4) other = _mm256_permute2f128_ps(x, x, 1);
+  if constexpr (h == 2) other = _mm256_permute_ps(x, 0x4e);
+  if constexpr (h == 1) other = _mm256_permute_ps(x, 0xb1);
+  constexpr int upper = h == 4 ? 0xf0 : h == 2 ? 0xcc : 0xaa;
+  return _mm256_blend_ps(_mm256_add_ps(x, other), _mm256_sub_ps(other, x), upper);
+}
+template <int h>
+inline F16 butterfly(F16 x) {
+  if constexpr (h == 8) {
+    return {_mm256_add_ps(x.a, x.b), _mm256_sub_ps(x.a, x.b)};
+  } else {
+    return {butterfly_half<h>(x.a), butterfly_half<h>(x.b)};
+  }
+}
 inline float largest_lane(F16 x) {
   const __m256 m = _mm256_max_ps(x.a, x.b);
   __m128 h = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps(m, 1));

@@ -51,6 +51,23 @@ inline I16 shift_right(I16 a) {
 }
 inline Mask16 equal(I16 a, uint32_t b) { return _mm512_cmpeq_epi32_mask(a.v, _mm512_set1_epi32(static_cast<int>(b))); }
 inline void store(uint32_t* p, I16 a) { _mm512_storeu_si512(p, a.v); }
+struct Count16 {
+  __m512i v = _mm512_setzero_si512();
+};
+inline void count_at_least(Count16& c, F16 a, F16 b) {
+  c.v = _mm512_mask_sub_epi32(c.v, at_least(a, b), c.v, _mm512_set1_epi32(-1));
+}
+inline void store(uint8_t* p, Count16 c) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(c.v)); }
+template <int h>
+inline F16 butterfly(F16 x) {
+  __m512 other;
+  if constexpr (h == 8) other = _mm512_shuffle_f32x4(x.v, x.v, 0x4e);
+  if constexpr (h == 4) other = _mm512_shuffle_f32x4(x.v, x.v, 0xb1);
+  if constexpr (h == 2) other = _mm512_permute_ps(x.v, 0x4e);
+  if constexpr (h == 1) other = _mm512_permute_ps(x.v, 0xb1);
+  constexpr Mask16 upper = h == 8 ? 0xff00 : h == 4 ? 0xf0f0 : h == 2 ? 0xcccc : 0xaaaa;
+  return {_mm512_mask_sub_ps(_mm512_add_ps(x.v, other), upper, other, x.v)};
+}
 inline float largest_lane(F16 a) { return _mm512_reduce_max_ps(a.v); }
 inline float lane_sum(F16 a) { return _mm512_reduce_add_ps(a.v); }
 

@@ -73,7 +73,8 @@ inline F16 round(F16 a) {  // |a| < 2^22
   return a;
 }
 inline F16 times_power_of_two(F16 a, F16 n) {  // a * 2^n for integer n in [-126, 127]
-  SAGE_LANES a.v[l] *= std::bit_cast<float>((static_cast<uint32_t>(static_cast<int32_t>(n.v[l]) + 127)) << 23);
+  // Adding 1.5 * 2^23 + 127 leaves n + 127 in the lowest bits of the pattern (and NaN stays harmless).
+  SAGE_LANES a.v[l] *= std::bit_cast<float>(std::bit_cast<uint32_t>(n.v[l] + 12583039.0f) << 23);
   return a;
 }
 inline F16 abs(F16 a) {
@@ -110,6 +111,21 @@ inline Mask16 equal(I16 a, uint32_t b) {
   return static_cast<Mask16>(m);
 }
 inline void store(uint32_t* p, I16 a) { std::memcpy(p, a.v, sizeof a.v); }
+// Counters of comparisons that held, one per lane.
+struct Count16 {
+  uint8_t v[16] = {};
+};
+inline void count_at_least(Count16& c, F16 a, F16 b) {
+  SAGE_LANES c.v[l] = static_cast<uint8_t>(c.v[l] + (a.v[l] >= b.v[l] ? 1 : 0));
+}
+inline void store(uint8_t* p, Count16 c) { std::memcpy(p, c.v, sizeof c.v); }
+// Lane l becomes x[l] + x[l ^ h] where bit h of l is clear, x[l ^ h] - x[l] where it is set. h = 1, 2, 4, 8.
+template <int h>
+inline F16 butterfly(F16 x) {
+  F16 r;
+  SAGE_LANES r.v[l] = l & h ? x.v[l ^ h] - x.v[l] : x.v[l] + x.v[l ^ h];
+  return r;
+}
 inline float largest_lane(F16 a) {
   float m = a.v[0];
   for (int l = 1; l < 16; ++l) m = m < a.v[l] ? a.v[l] : m;

@@ -1,4 +1,4 @@
-"""scripts/completion.bash, with a stand-in for the program that knows a few names."""
+"""scripts/completion.bash, with a stand-in for the program that shows what it is asked and answers from a few names."""
 
 import pathlib
 import subprocess
@@ -6,49 +6,54 @@ import tempfile
 import unittest
 
 COMPLETION = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "completion.bash"
-PROGRAM = """#!/bin/sh
-test "$1" = complete || exit 2
-case "$2 $3" in
-  "verbs ") printf 'run\\nreport\\neval\\n' ;;
-  "presets ") printf 'rtn\\nsage_paper\\nsage_honest\\n' ;;
-  "components ") printf 'spectral\\nsigma\\n' ;;
-  "options run") printf -- '--model\\n--method\\n--set\\n' ;;
-  *) exit 2 ;;
-esac
+PROGRAM = """#!/bin/bash
+printf '[%s]' "$@" > asked
+for name in run report eval pipeline.grouping=spectral pipeline.grouping=single pipeline.seed=; do
+  case $name in "${@: -1}"*) echo "$name" ;; esac
+done
 """
 
 
 class Completion(unittest.TestCase):
     def complete(self, *words):
-        with tempfile.TemporaryDirectory() as folder:
-            program = pathlib.Path(folder) / "sageptq"
-            program.write_text(PROGRAM)
-            program.chmod(0o755)
-            (pathlib.Path(folder) / "model.yaml").write_text("")
+        """(what the program was asked, what the shell offers)"""
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            (folder / "sageptq").write_text(PROGRAM)
+            (folder / "sageptq").chmod(0o755)
+            (folder / "model.yaml").write_text("")
             script = ('source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sageptq; '
                       'printf "%s\\n" "${COMPREPLY[@]}"')
-            outcome = subprocess.run(["bash", "-c", script, "bash", str(COMPLETION), str(program), *words], cwd=folder,
+            outcome = subprocess.run(["bash", "-c", script, "bash", str(COMPLETION), "./sageptq", *words], cwd=folder,
                                      capture_output=True, text=True, check=True)
-            return sorted(outcome.stdout.split())
+            return (folder / "asked").read_text(), outcome.stdout.split()
 
-    def test_verbs(self):
-        self.assertEqual(self.complete("r"), ["report", "run"])
+    def test_words_are_passed_on(self):
+        self.assertEqual(self.complete("r"), ("[__complete][r]", ["run", "report"]))
+        self.assertEqual(self.complete("run", "rtn", "--mo")[0], "[__complete][run][rtn][--mo]")
+        self.assertEqual(self.complete("run", "")[0], "[__complete][run][]")
 
-    def test_presets(self):
-        self.assertEqual(self.complete("run", "sage_"), ["sage_honest", "sage_paper"])
-        self.assertEqual(self.complete("matrix", "--method", "r"), ["rtn"])
-
-    def test_components(self):
-        self.assertEqual(self.complete("describe", "s"), ["sage_honest", "sage_paper", "sigma", "spectral"])
-        self.assertEqual(self.complete("run", "rtn", "--set", "grouping.type", "=", "sp"), ["spectral"])
-        self.assertEqual(self.complete("run", "rtn", "--set", "grouping.type", "="), ["sigma", "spectral"])
-
-    def test_options(self):
-        self.assertEqual(self.complete("run", "rtn", "--m"), ["--method", "--model"])
+    def test_assignments_are_whole_for_the_program_and_split_for_the_shell(self):
+        asked, offered = self.complete("run", "rtn", "--set", "pipeline.grouping", "=", "s")
+        self.assertEqual(asked, "[__complete][run][rtn][--set][pipeline.grouping=s]")
+        self.assertEqual(offered, ["spectral", "single"])
+        asked, offered = self.complete("run", "rtn", "--set", "pipeline.grouping", "=")
+        self.assertEqual(asked, "[__complete][run][rtn][--set][pipeline.grouping=]")
+        self.assertEqual(offered, ["spectral", "single"])
+        self.assertEqual(self.complete("run", "--set", "a.b", "=", "v", "--set", "c")[0],
+                         "[__complete][run][--set][a.b=v][--set][c]")
+        self.assertEqual(self.complete("run", "--set", "pipeline.se")[1], ["pipeline.seed="])
 
     def test_files_where_no_name_fits(self):
-        self.assertEqual(self.complete("run", "mod"), ["model.yaml"])
-        self.assertEqual(self.complete("eval", "mod"), ["model.yaml"])
+        self.assertEqual(self.complete("run", "mod")[1], ["model.yaml"])
+        asked, offered = self.complete("matrix", "--input", "model.yaml", ":", "mod")
+        self.assertEqual((asked, offered), ("[__complete][matrix][--input][model.yaml:mod]", ["model.yaml"]))
+
+    def test_a_program_that_fails_offers_files(self):
+        script = 'source "$1"; COMP_WORDS=(/nonexistent/sageptq run mod); COMP_CWORD=2; _sageptq; echo "${#COMPREPLY[@]}"'
+        with tempfile.TemporaryDirectory() as folder:
+            outcome = subprocess.run(["bash", "-c", script, "bash", str(COMPLETION)], cwd=folder, capture_output=True, text=True)
+        self.assertEqual((outcome.returncode, outcome.stdout), (0, "0\n"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,229 @@
+#include "core/eval/perplexity.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include "core/model/family.h"
+#include "core/model/forward.h"
+#include "core/util/errors.h"
+#include "core/util/files.h"
+#include "core/util/log.h"
+
+namespace sage {
+
+namespace {
+
+// Rows handed to the backend at a time: enough for its matrix products, whatever the window, and always the same so that the
+// byte budget cannot change a result.
+constexpr int64_t kRowsAtOnce = 2048;
+
+int64_t windows_at_once(const Protocol& p) { return std::max<int64_t>(1, kRowsAtOnce / p.window); }
+
+// The rows of one window's hidden states that predict a scored target.
+WeightView predicting(WeightView states, const Protocol& p) { return states.row_range(p.first_scored - 1, p.window - 1); }
+
+}  // namespace
+
+MeanError mean_error(const std::vector<double>& values) {
+  MeanError out;
+  const auto n = static_cast<double>(values.size());
+  double sum = 0;
+  for (double v : values) sum += v;
+  out.mean = sum / n;
+  if (values.size() < 2) return out;
+  double squares = 0;
+  for (double v : values) squares += (v - out.mean) * (v - out.mean);
+  out.standard_error = std::sqrt(squares / (n - 1) / n);
+  return out;
+}
+
+void run_windows(const WeightSource& source, const TokenWindows& windows, const Backend& backend, const EvalOptions& options,
+                 const std::function<void(int64_t, WeightView)>& take) {
+  const ModelConfig& config = source.config();
+  const Family& family = find_family(config);
+  check_tensors(family, source);
+  const Protocol& p = windows.protocol;
+  if (config.max_positions > 0 && p.window > config.max_positions)
+    log_warning("{}: windows of {} tokens on a model made for {} positions", source.folder(), p.window, config.max_positions);
+
+  const int64_t group = windows_at_once(p);
+  const uint64_t window_bytes = static_cast<uint64_t>(p.window * config.hidden_size) * sizeof(float);
+  int64_t per_pass = static_cast<int64_t>(options.hidden_budget_bytes / window_bytes) / group * group;
+  per_pass = std::min(std::max(per_pass, group), (windows.count + group - 1) / group * group);
+  const std::vector<float> final_gain = load_final_norm(family, source);
+  std::optional<Progress> progress;
+  if (options.progress) progress.emplace("evaluate", static_cast<double>(windows.count * config.layers), "window x block");
+
+  Workspace workspace;
+  for (int64_t first = 0; first < windows.count; first += per_pass) {
+    const int64_t last = std::min(first + per_pass, windows.count);
+    const auto ids = std::span(windows.ids).subspan(static_cast<size_t>(first * p.window), static_cast<size_t>((last - first) * p.window));
+    Matrix hidden = embed(family, source, ids);
+    for (int layer = 0; layer < config.layers; ++layer) {
+      const BlockWeights block = load_block(family, source, layer);
+      for (int64_t w = first; w < last; w += group) {
+        const int64_t end = std::min(w + group, last);
+        forward_block(family, config, block, hidden.view().row_range((w - first) * p.window, (end - first) * p.window), p.window,
+                      backend, workspace);
+        if (progress) progress->advance(static_cast<double>(end - w));
+      }
+    }
+    for (int64_t w = first; w < last; ++w) {
+      const View<float> states = hidden.view().row_range((w - first) * p.window, (w - first + 1) * p.window);
+      apply_final_norm(family, config, final_gain, states, backend);
+      take(w, states);
+    }
+  }
+  if (progress) progress->finish();
+}
+
+// --- final hidden states ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr const char* kStatesTensor = "final_hidden_states";
+
+// Everything the states depend on. The version changes when their meaning does.
+std::string states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend) {
+  const std::string ids(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size() * sizeof(int32_t));
+  return sha256_hex(fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids), windows.protocol.words(),
+                                windows.count, backend.name()));
+}
+
+std::string states_path(const std::string& key, const EvalOptions& options) {
+  const std::string folder = options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder;
+  return folder + "/" + key.substr(0, 32) + ".safetensors";
+}
+
+}  // namespace
+
+WeightView FinalStates::window(int64_t i) const { return {data_ + i * rows_ * cols_, rows_, cols_}; }
+
+std::optional<FinalStates> FinalStates::find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
+                                             const EvalOptions& options) {
+  const std::string key = states_key(source, windows, backend);
+  FinalStates out;
+  out.path_ = states_path(key, options);
+  if (!std::filesystem::exists(out.path_)) return std::nullopt;
+  out.rows_ = windows.protocol.scored_per_window();
+  out.cols_ = source.config().hidden_size;
+  try {
+    out.file_ = std::make_shared<SafetensorsFile>(out.path_);
+    const TensorInfo& tensor = out.file_->at(kStatesTensor);
+    const auto stored = out.file_->metadata().find("key");
+    const bool fits = tensor.dtype == DType::kF32 && tensor.shape == std::vector<int64_t>{windows.count, out.rows_, out.cols_} &&
+                      stored != out.file_->metadata().end() && stored->second == key;
+    if (!fits) throw ResourceError("{}: not the states asked for", out.path_);
+    out.data_ = reinterpret_cast<const float*>(out.file_->bytes(tensor).data());
+  } catch (const ResourceError& e) {
+    log_warning("{}; computing them again", e.what());
+    return std::nullopt;
+  }
+  return out;
+}
+
+FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
+                            const EvalOptions& options) {
+  if (std::optional<FinalStates> found = find(source, windows, backend, options)) return *found;
+  const std::string key = states_key(source, windows, backend);
+  const std::string path = states_path(key, options);
+  make_folders(std::filesystem::path(path).parent_path().string());
+  SafetensorsWriter writer;
+  writer.set_metadata("key", key);
+  writer.set_metadata("model", source.digest());
+  writer.set_metadata("text", windows.text_name);
+  writer.set_metadata("protocol", windows.protocol.words());
+  const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().hidden_size;
+  writer.add(kStatesTensor, DType::kF32, {windows.count, rows, cols}, [&](const ByteSink& sink) {
+    run_windows(source, windows, backend, options, [&](int64_t, WeightView states) {
+      const WeightView kept = predicting(states, windows.protocol);
+      sink(std::as_bytes(std::span(kept.data, static_cast<size_t>(kept.size()))));
+    });
+  });
+  writer.write(path);
+  std::optional<FinalStates> written = find(source, windows, backend, options);
+  if (!written) throw ResourceError("{}: cannot be read back; expected the states just written; check the disk", path);
+  return *written;
+}
+
+// --- losses -------------------------------------------------------------------------------------------------------------------
+
+PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
+                                     const EvalOptions& options, const Reference* reference) {
+  const double started = now_seconds();
+  const Protocol& p = windows.protocol;
+  const Family& family = find_family(source.config());
+  const Matrix head = load_head(family, source);
+  // A model whose final states are kept from an earlier run (the full-precision one) need not be run again.
+  const std::optional<FinalStates> own = FinalStates::find(source, windows, backend, options);
+  Matrix reference_head;
+  WeightView reference_head_view = head.view();
+  if (reference != nullptr) {
+    if (reference->source->config().hidden_size < 1 || reference->source->config().vocab_size != source.config().vocab_size) {
+      throw UserError("{}: {} tokens in the vocabulary; expected {} as in {}; compare models of one vocabulary",
+                      reference->source->folder(), reference->source->config().vocab_size, source.config().vocab_size, source.folder());
+    }
+    reference_head = load_head(find_family(reference->source->config()), *reference->source);
+    reference_head_view = reference_head.view();
+  }
+
+  PerplexityResult result;
+  const auto scored = static_cast<size_t>(p.scored_per_window());
+  std::vector<double> losses(scored), divergences(scored);
+  std::vector<uint8_t> agreements(scored);
+  double square_sum = 0, loss_sum = 0;
+  const auto score = [&](int64_t w, WeightView states) {
+    const auto targets = windows.window(w).subspan(static_cast<size_t>(p.first_scored));
+    backend.head_nll(states, head.view(), targets, losses, {});
+    double sum = 0;
+    for (size_t t = 0; t < scored; ++t) {
+      if (!std::isfinite(losses[t])) {
+        throw RunError("{}: the loss of token {} of window {} is {}; expected a finite number; check the weights for extreme values",
+                       source.folder(), p.first_scored + static_cast<int64_t>(t), w, losses[t]);
+      }
+      sum += losses[t];
+      square_sum += losses[t] * losses[t];
+    }
+    loss_sum += sum;
+    result.nll.push_back(sum / static_cast<double>(scored));
+    if (reference == nullptr) return;
+    backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements);
+    double kl = 0, agree = 0;
+    for (size_t t = 0; t < scored; ++t) {
+      kl += divergences[t];
+      agree += agreements[t];
+    }
+    result.kl.push_back(kl / static_cast<double>(scored));
+    result.top1.push_back(agree / static_cast<double>(scored));
+  };
+  if (own) {
+    for (int64_t w = 0; w < windows.count; ++w) score(w, own->window(w));
+  } else {
+    run_windows(source, windows, backend, options, [&](int64_t w, WeightView states) { score(w, predicting(states, p)); });
+  }
+
+  result.protocol = p;
+  result.windows = windows.count;
+  result.scored_tokens = windows.scored_tokens();
+  const auto n = static_cast<double>(result.scored_tokens);
+  const MeanError nll = mean_error(result.nll);
+  result.perplexity = std::exp(p.aggregate == Aggregate::kTargets ? loss_sum / n : nll.mean);
+  result.standard_error = result.perplexity * nll.standard_error;  // delta method: d exp(x) = exp(x) dx
+  const double mean = loss_sum / n;
+  result.token_standard_error = n > 1 ? result.perplexity * std::sqrt(std::max(0.0, square_sum / n - mean * mean) / (n - 1)) : NAN;
+  if (reference != nullptr) {
+    result.kl_mean = mean_error(result.kl);
+    result.top1_mean = mean_error(result.top1);
+  }
+  result.model_digest = source.digest();
+  result.text_digest = windows.text_digest;
+  result.tokens_digest = windows.tokens_digest;
+  result.text_name = windows.text_name;
+  result.from_states = own.has_value();
+  result.seconds = now_seconds() - started;
+  result.tokens_per_second = static_cast<double>(windows.count * p.window) / std::max(result.seconds, 1e-9);
+  return result;
+}
+
+}  // namespace sage

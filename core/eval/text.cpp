@@ -1,0 +1,189 @@
+#include "core/eval/text.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/model/tokenizer_unicode.h"
+#include "core/util/errors.h"
+#include "core/util/files.h"
+
+namespace sage {
+
+namespace {
+
+constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+
+struct Named {
+  const char* name;
+  const char* file;  // below $SAGEPTQ_DATA, or below the cache folder
+  const char* title;
+  bool cached;
+};
+constexpr Named kNamed[] = {
+    {"wikitext2:test", "wikitext-2/wiki.test.raw.gz", "WikiText-2 raw test", false},
+    {"wikitext2:valid", "wikitext-2/wiki.valid.raw.gz", "WikiText-2 raw validation", false},
+    {"wikitext2:train", "wikitext-2/wiki.train.head-nonblank.raw.gz", "WikiText-2 raw train (first 9 %, no blank rows)", false},
+    {"c4:validation", "c4/c4-validation.00000.head1000.jsonl.gz", "C4 en validation (first 1000 documents)", false},
+    {"c4:calibration", "calibration/c4-demo300.jsonl.gz", "C4 (300 documents)", false},
+    {"wikipedia:calibration", "calibration/wikipedia-30-articles.txt.gz", "English Wikipedia (30 articles)", false},
+    {"enwiki:test", "texts/enwiki-articles/test.txt", "English Wikipedia (16 articles of gensim's test data)", true},
+    {"enwiki:calibration", "texts/enwiki-articles/calibration.txt", "English Wikipedia (90 articles of gensim's test data)", true},
+};
+
+std::string data_folder() {
+  const char* folder = std::getenv("SAGEPTQ_DATA");
+  return folder == nullptr ? "" : folder;
+}
+
+std::string joined_names() {
+  std::string out;
+  for (const std::string& n : text_names()) out += (out.empty() ? "" : ", ") + n;
+  return out;
+}
+
+// Resolves `default` and a missing split.
+const Named* find_named(std::string name) {
+  if (name == "wikitext-2" || name.rfind("wikitext-2:", 0) == 0) name.erase(8, 1);
+  if (name == "default" || name == "default:test") name = data_folder().empty() ? "enwiki:test" : "wikitext2:test";
+  if (name == "default:calibration") name = data_folder().empty() ? "enwiki:calibration" : "wikitext2:train";
+  const bool bare = name.find(':') == std::string::npos;
+  for (const Named& n : kNamed) {
+    const std::string_view candidate = n.name;
+    if (candidate == name || (bare && candidate.substr(0, candidate.find(':')) == name)) return &n;
+  }
+  return nullptr;
+}
+
+struct Found {
+  std::string path;
+  std::string title;
+};
+
+Found find(const std::string& name_or_path) {
+  if (std::filesystem::is_regular_file(name_or_path))
+    return {name_or_path, std::filesystem::path(name_or_path).filename().string()};
+  const Named* named = find_named(name_or_path);
+  if (named == nullptr) {
+    if (name_or_path.find('/') != std::string::npos || name_or_path.find('.') != std::string::npos)
+      throw ResourceError("{}: no such file; expected a text file, or one of {}; check the path", name_or_path, joined_names());
+    throw UserError("text \"{}\": not a file and not a known name; expected one of {}; check the spelling", name_or_path,
+                    joined_names());
+  }
+  if (named->cached) {
+    const std::string path = cache_folder() + "/" + named->file;
+    if (!std::filesystem::is_regular_file(path))
+      throw ResourceError("text \"{}\": {} is not there; expected the fetched text; run `make quickstart` once, or give --text FILE",
+                          name_or_path, path);
+    return {path, named->title};
+  }
+  const std::string folder = data_folder();
+  if (folder.empty())
+    throw ResourceError("text \"{}\": SAGEPTQ_DATA is not set; expected the folder that holds {}; export SAGEPTQ_DATA=DIR",
+                        name_or_path, named->file);
+  std::string path = folder + "/" + named->file;
+  if (!std::filesystem::is_regular_file(path)) {
+    const std::string plain = path.substr(0, path.size() - 3);  // unpacked copies serve as well
+    if (!std::filesystem::is_regular_file(plain))
+      throw ResourceError("text \"{}\": {} is not there; expected it below SAGEPTQ_DATA; check the folder", name_or_path, path);
+    path = plain;
+  }
+  return {path, named->title};
+}
+
+bool is_json_lines(std::string path) {
+  if (path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0) path.resize(path.size() - 3);
+  return path.size() > 6 && path.compare(path.size() - 6, 6, ".jsonl") == 0;
+}
+
+// The lines of a text, each with its line feed if it has one.
+std::vector<std::string_view> rows_of(std::string_view text) {
+  std::vector<std::string_view> rows;
+  for (size_t at = 0; at < text.size();) {
+    const size_t feed = text.find('\n', at);
+    const size_t end = feed == std::string_view::npos ? text.size() : feed + 1;
+    rows.push_back(text.substr(at, end - at));
+    at = end;
+  }
+  return rows;
+}
+
+std::vector<std::string> read_documents(const std::string& content, const std::string& path) {
+  std::vector<std::string> documents;
+  int64_t line = 0;
+  for (std::string_view row : rows_of(content)) {
+    ++line;
+    if (row == "\n") continue;
+    const auto refuse = [&](const char* what) {
+      return ResourceError("{}:{}: {}; expected one JSON object a line with a string \"text\"; correct the file", path, line, what);
+    };
+    // A callback keeps hostile nesting from growing; documents are flat.
+    const auto flat = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+      if (depth > 32) throw refuse("nested deeper than 32");
+      return true;
+    };
+    nlohmann::json object;
+    object = nlohmann::json::parse(row.begin(), row.end(), flat, false);
+    if (object.is_discarded() || !object.is_object()) throw refuse("not a JSON object");
+    const auto text = object.find("text");
+    if (text == object.end() || !text->is_string()) throw refuse("no string \"text\"");
+    documents.push_back(text->get<std::string>());
+  }
+  return documents;
+}
+
+}  // namespace
+
+const char* text_join_name(TextJoin join) { return join == TextJoin::kGptq ? "gptq" : "raw_file"; }
+
+std::vector<std::string> text_names() {
+  std::vector<std::string> out = {"default:test", "default:calibration"};
+  for (const Named& n : kNamed) out.emplace_back(n.name);
+  return out;
+}
+
+std::string find_text(const std::string& name_or_path) { return find(name_or_path).path; }
+
+Text load_text(const std::string& name_or_path) {
+  const Found found = find(name_or_path);
+  std::string content = read_file(found.path, kMaxTextBytes);
+  if (const size_t bad = find_invalid_utf8(content); bad != std::string_view::npos) {
+    throw ResourceError("{}: byte {:#04x} at offset {} is not UTF-8; expected UTF-8 text; convert the file (e.g. with iconv)",
+                        found.path, static_cast<unsigned char>(content[bad]), bad);
+  }
+  Text text;
+  text.name = found.title;
+  text.path = found.path;
+  text.digest = sha256_hex(content);
+  if (is_json_lines(found.path))
+    text.documents = read_documents(content, found.path);
+  else
+    text.documents.push_back(std::move(content));
+  return text;
+}
+
+std::string join_text(const Text& text, TextJoin join) {
+  const bool lines = is_json_lines(text.path);
+  std::string out;
+  if (lines) {
+    for (size_t i = 0; i < text.documents.size(); ++i) {
+      if (join == TextJoin::kGptq && i > 0) out += ' ';
+      out += text.documents[i];
+      if (join == TextJoin::kRawFile) out += '\n';
+    }
+    return out;
+  }
+  if (join == TextJoin::kRawFile) return text.documents.empty() ? "" : text.documents[0];
+  for (const std::string& document : text.documents) {
+    bool first = true;
+    for (std::string_view row : rows_of(document)) {
+      if (!first) out += "\n\n";
+      first = false;
+      if (row != " \n") out += row;
+    }
+  }
+  return out;
+}
+
+}  // namespace sage

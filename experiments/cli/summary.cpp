@@ -1,0 +1,53 @@
+#include "experiments/cli/summary.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+namespace sage {
+namespace {
+
+Table::Cell cell(double v) { return std::isfinite(v) ? Table::Cell(v) : Table::Cell(); }
+Table::Cell metric_cell(const RunRecord& r, const char* name) {
+  const MetricRow* m = find_metric(r, name);
+  return m == nullptr ? Table::Cell() : cell(m->value);
+}
+
+}  // namespace
+
+const MetricRow* find_metric(const RunRecord& record, const std::string& metric) {
+  for (const MetricRow& m : record.metrics)
+    if (m.metric == metric) return &m;
+  return nullptr;
+}
+
+void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
+  Table t({{"run"}, {"perplexity", true, 2}, {"KL", true, 4}, {"top-1 %", true, 1}, {"D", true, 4}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true},
+           {"seconds", true, 1}});
+  for (const RunRecord& r : records) {
+    if (!r.complete()) {
+      t.add_row({r.label, {}, {}, {}, {}, {}, {}, {}, {}});
+      continue;
+    }
+    double d = 0, weights = 0, seconds = 0;
+    for (const MatrixRow& m : r.matrices) {
+      d += m.d * static_cast<double>(m.rows * m.cols);
+      weights += static_cast<double>(m.rows * m.cols);
+    }
+    for (const StageRow& s : r.timing) seconds += s.seconds;
+    const MetricRow* top1 = find_metric(r, kMetricTop1);
+    t.add_row({r.label, metric_cell(r, kMetricPerplexity), metric_cell(r, kMetricKl), top1 == nullptr ? Table::Cell() : Table::Cell(100 * top1->value),
+               weights > 0 ? Table::Cell(d / weights) : Table::Cell(0.0), cell(r.storage.paper_bits), cell(r.storage.stored_bits), cell(r.storage.whole_model_bits), seconds});
+  }
+  if (!records.empty() && !records.front().metrics.empty())
+    t.set_caption(fmt::format("{}; {}; {}", records.front().provenance.model_name, records.front().provenance.text_name, records.front().metrics.front().protocol));
+  fmt::print("{}", t.render(format));
+}
+
+void print_packed(const PackedReport& r, const std::string& folder, TableFormat format) {
+  Table t({{"packed directory"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true}, {"MB", true, 1}});
+  t.add_row({folder, cell(r.relative_error()), r.paper_bits(), r.stored_bits(), r.whole_model_bits(), static_cast<double>(r.file_bytes) * 1e-6});
+  fmt::print("{}", t.render(format));
+}
+
+}  // namespace sage

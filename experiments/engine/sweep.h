@@ -1,0 +1,37 @@
+// Runs the points of an expanded experiment one after the other and leaves a manifest behind.
+//
+// Points already stored are skipped, so the same command resumes; a point that fails is recorded, printed at once, and the sweep
+// goes on. The manifest, DIR/sweep.json, lists label, key and record of every point for `report` and the figures.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/util/table.h"
+#include "experiments/engine/expand.h"
+#include "experiments/engine/runner.h"
+
+namespace sage {
+
+struct SweepOptions {
+  std::string folder;         // for the manifest
+  bool fail_fast = false;
+  bool retry_failed = false;
+};
+
+struct SweepOutcome {
+  int complete = 0;
+  int reused = 0;
+  int failed = 0;
+  std::vector<RunRecord> records;  // in the order of the points; failed ones included
+  std::string manifest;
+};
+
+SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOptions& options);
+
+// What a sweep would do and cost: one row per stage. Costs come from operation counts over measured rates of stored runs on this
+// machine where there are any, and over a short measurement of the backend otherwise; the basis is in the table.
+Table plan_sweep(const Expansion& expansion, Runner& runner);
+
+}  // namespace sage

@@ -1,0 +1,166 @@
+// Checkpoints of one file and of shards, their digest, and what happens when parts are missing.
+#include "core/model/checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "core/model/family.h"
+#include "core/util/errors.h"
+#include "tests/model/temporary_folder.h"
+
+namespace sage {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kQ = "model.layers.0.self_attn.q_proj.weight";
+
+// Points the cache at a folder of the test.
+class Checkpoint : public testing::Test {
+ protected:
+  void SetUp() override { setenv("SAGEPTQ_CACHE", cache_.path().c_str(), 1); }
+  void TearDown() override { unsetenv("SAGEPTQ_CACHE"); }
+
+  // Writes all tensors of a checkpoint into one file; `spoil` may change a tensor's bytes.
+  static void write_single(const TensorFiles& files, const std::string& path,
+                           const std::function<void(const std::string&, std::string&)>& spoil = {}) {
+    SafetensorsWriter w;
+    std::vector<std::unique_ptr<std::string>> kept;
+    for (const auto& [name, place] : files.places()) {
+      const auto bytes = place.file->bytes(*place.tensor);
+      kept.push_back(std::make_unique<std::string>(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+      if (spoil) spoil(name, *kept.back());
+      w.add(name, place.tensor->dtype, place.tensor->shape, std::as_bytes(std::span(kept.back()->data(), kept.back()->size())));
+    }
+    w.write(path);
+  }
+
+  TemporaryFolder cache_, dir_;
+};
+
+TEST_F(Checkpoint, DigestDoesNotDependOnSharding) {
+  const CheckpointSource sharded(model_folder("llama_bias_f16_sharded"));
+  EXPECT_EQ(sharded.tensor_files().files().size(), 2u);
+  fs::copy(model_folder("llama_bias_f16_sharded") + "/config.json", dir_.file("config.json"));
+  write_single(sharded.tensor_files(), dir_.file("model.safetensors"));
+  const CheckpointSource single(dir_.path());
+  EXPECT_EQ(single.digest(), sharded.digest());
+  EXPECT_EQ(single.names(), sharded.names());
+  EXPECT_NE(single.digest(), CheckpointSource(model_folder("llama_mha")).digest());
+  const Matrix a = single.load_linear(kQ), b = sharded.load_linear(kQ);
+  for (int64_t i = 0; i < a.size(); ++i) ASSERT_EQ(a.data()[i], b.data()[i]);
+}
+
+TEST_F(Checkpoint, DigestIsRememberedUntilAFileChanges) {
+  dir_.copy_model("llama_gqa_tied_bf16");
+  const std::string digest = CheckpointSource(dir_.path()).digest();
+  EXPECT_EQ(digest.size(), 64u);
+  const auto side_files = [&] { return std::distance(fs::directory_iterator(cache_.file("digests")), fs::directory_iterator()); };
+  EXPECT_EQ(side_files(), 1);
+  EXPECT_EQ(CheckpointSource(dir_.path()).digest(), digest);
+  // What is remembered is what is used: a known digest spares reading the model.
+  const fs::path side = fs::directory_iterator(cache_.file("digests"))->path();
+  std::ofstream(side) << std::string(64, 'a');
+  EXPECT_EQ(CheckpointSource(dir_.path()).digest(), std::string(64, 'a'));
+  std::ofstream(side) << "rubbish";
+  EXPECT_EQ(CheckpointSource(dir_.path()).digest(), digest);
+  // One changed bit in the weights is another model.
+  std::string bytes = slurp(dir_.file("model.safetensors"));
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  dir_.write("model.safetensors", bytes);
+  fs::last_write_time(dir_.file("model.safetensors"), fs::file_time_type::clock::now() + std::chrono::seconds(2));
+  EXPECT_NE(CheckpointSource(dir_.path()).digest(), digest);
+  EXPECT_EQ(side_files(), 2);
+  // An unusable cache costs time only.
+  const std::string file = dir_.write("not-a-folder", "x");
+  setenv("SAGEPTQ_CACHE", file.c_str(), 1);
+  EXPECT_EQ(CheckpointSource(model_folder("llama_gqa_tied_bf16")).digest(), digest);
+}
+
+TEST_F(Checkpoint, LooksUpRowsAndRefusesIdsOutsideTheVocabulary) {
+  const CheckpointSource s(model_folder("llama_gqa_tied_bf16"));
+  const std::string name = "model.embed_tokens.weight";
+  const Matrix all = s.load_linear(name);
+  const std::vector<int32_t> ids = {319, 0, 319, 17};
+  const Matrix rows = s.load_rows(name, ids);
+  ASSERT_EQ(rows.rows(), 4);
+  for (int64_t i = 0; i < 4; ++i)
+    for (int64_t j = 0; j < rows.cols(); ++j) ASSERT_EQ(rows(i, j), all(ids[static_cast<size_t>(i)], j));
+  for (const int32_t id : {-1, 320}) {
+    const std::vector<int32_t> one = {id};
+    EXPECT_ERROR(ResourceError, s.load_rows(name, one), name, "row " + std::to_string(id) + " of 320");
+  }
+  s.release(name);
+  EXPECT_EQ(s.load_linear(name)(17, 3), all(17, 3));
+}
+
+TEST_F(Checkpoint, NamesWhatIsMissing) {
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.file("none")), "none", "no such folder");
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "config.json", "not found");
+  fs::copy(model_folder("llama_mha") + "/config.json", dir_.file("config.json"));
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "neither model.safetensors nor model.safetensors.index.json");
+  dir_.write("pytorch_model.bin", "x");
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "convert pytorch_model.bin to safetensors");
+  const CheckpointSource s(model_folder("llama_mha"));
+  EXPECT_ERROR(ResourceError, s.load_linear("model.layers.0.self_attn.q_porj.weight"), "no tensor", kQ);
+  EXPECT_ERROR(ResourceError, s.load_vector(kQ), kQ, "one dimension");
+}
+
+TEST_F(Checkpoint, RefusesBrokenIndexes) {
+  dir_.copy_model("llama_bias_f16_sharded");
+  const std::string index_path = dir_.file("model.safetensors.index.json");
+  const nlohmann::json index = nlohmann::json::parse(slurp(index_path));
+  const auto with_shard = [&](const nlohmann::json& shard) {
+    nlohmann::json changed = index;
+    changed["weight_map"][kQ] = shard;
+    dir_.write("model.safetensors.index.json", changed.dump());
+  };
+  for (const nlohmann::json& hostile : std::vector<nlohmann::json>{"../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\b",
+                                                                    std::string("a\0b", 3), 3, nullptr, nlohmann::json::array()}) {
+    with_shard(hostile);
+    EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), kQ, "beside the index");
+  }
+  with_shard("model-00003-of-00002.safetensors");
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "shard 'model-00003-of-00002.safetensors' is missing", kQ);
+  with_shard("model-00002-of-00002.safetensors");
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), kQ, "is not in shard 'model-00002-of-00002.safetensors'");
+  nlohmann::json without = index;
+  without["weight_map"].erase(kQ);
+  dir_.write("model.safetensors.index.json", without.dump());
+  const CheckpointSource s(dir_.path());
+  EXPECT_ERROR(ResourceError, check_tensors(find_family(s.config()), s), "no tensor", kQ);
+  for (const std::string text : {"", "[]", "{}", "{\"weight_map\":[]}", "{\"weight_map\":{"}) {
+    dir_.write("model.safetensors.index.json", text);
+    EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "model.safetensors.index.json");
+  }
+  dir_.write("model.safetensors.index.json", index.dump());
+  fs::resize_file(dir_.file("model-00002-of-00002.safetensors"), 100000);
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "model-00002-of-00002.safetensors", "truncated");
+  fs::remove(dir_.file("model-00002-of-00002.safetensors"));
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "model-00002-of-00002.safetensors' is missing");
+}
+
+TEST_F(Checkpoint, NamesNonFiniteWeights) {
+  dir_.copy_model("llama_mha");
+  write_single(TensorFiles(model_folder("llama_mha")), dir_.file("model.safetensors"), [](const std::string& name, std::string& bytes) {
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    if (name == kQ) bytes.replace(4 * (64 * 5 + 9), 4, reinterpret_cast<const char*>(&nan), 4);
+  });
+  const CheckpointSource s(dir_.path());
+  EXPECT_ERROR(ResourceError, s.load_linear(kQ), dir_.file("model.safetensors"), kQ, "NaN at row 5, column 9");
+}
+
+TEST_F(Checkpoint, RefusesQuantizedDirectories) {
+  dir_.copy_model("llama_mha");
+  nlohmann::json config = nlohmann::json::parse(slurp(dir_.file("config.json")));
+  config["quantization_config"] = {{"quant_method", "gptq"}};
+  dir_.write("config.json", config.dump());
+  EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), "quantization_config", "'gptq'", "full-precision");
+}
+
+}  // namespace
+}  // namespace sage
