@@ -57,9 +57,9 @@ Table configuration_table(const std::vector<SelectedRun>& runs, const std::vecto
     std::vector<Cell> row{path.first};
     bool equal = true;
     for (const auto& one : all) {
-      const auto at = one.find(path.first), first = all[0].find(path.first);
+      const auto at = one.find(path.first);
       row.push_back(at == one.end() ? Cell() : Cell(at->second));
-      equal = equal && (at == one.end()) == (first == all[0].end()) && (at == one.end() || at->second == first->second);
+      equal = equal && row.back().text == row[1].text;
     }
     if (!equal) table.add_row(std::move(row));
   }
@@ -104,8 +104,9 @@ class MetricsTable {
       if (i == 0) continue;
       PairedDifference d;
       if (paired) d = paired(*runs_[0].record, *runs_[i].record);
-      if (d.n > 0) differences.push_back(std::isnan(d.standard_error) ? Cell(d.mean) : Cell(d.mean, d.standard_error));
-      else differences.push_back(first.value && here.value ? Cell(*here.value - *first.value) : Cell());
+      if (d.n > 0) differences.emplace_back(d.mean, d.standard_error);
+      else if (first.value && here.value) differences.emplace_back(*here.value - *first.value);
+      else differences.emplace_back();
     }
     row.insert(row.end(), differences.begin(), differences.end());
     if (any) table_.add_row(std::move(row));
@@ -124,8 +125,7 @@ class MetricsTable {
     const auto metric = [task](const char* name) -> Value {
       return [task, name](const RunRecord& r) {
         const MetricRow* m = find_metric(r, name, task);
-        if (m == nullptr) return Cell();
-        return std::isnan(m->standard_error) ? Cell(m->value) : Cell(m->value, m->standard_error);
+        return m == nullptr ? Cell() : Cell(m->value, m->standard_error);
       };
     };
     const auto mean_nll = [task](const RunRecord& r) {

@@ -7,6 +7,7 @@ int main(int argc, char** argv) {
   sage::Program program;
   sage::register_builtin(program.registries);
   std::vector<sage::Verb> verbs = sage::experiment_verbs();
-  for (sage::Verb& v : sage::analysis_verbs()) verbs.push_back(std::move(v));
+  verbs.push_back(sage::report_verb());
+  verbs.push_back(sage::compare_verb());
   return sage::run_program(program, verbs, argc, argv);
 }

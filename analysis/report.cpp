@@ -55,8 +55,7 @@ void add_metric(const ColumnSpec& spec, const std::string& metric, const std::st
     if (tasks.size() > 1) s.head.name += " " + task;
     s.cell = [metric, task](const RunRecord& r) {
       const MetricRow* m = find_metric(r, metric, task);
-      if (m == nullptr) return Cell();
-      return std::isfinite(m->standard_error) ? Cell(m->value, m->standard_error) : Cell(m->value);
+      return m == nullptr ? Cell() : Cell(m->value, m->standard_error);
     };
     s.keep = metric == kMetricPerplexity;
     out.push_back(std::move(s));

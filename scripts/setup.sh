@@ -20,7 +20,8 @@ packages() {
     *) fail "setup.sh packages: '$stage'; expected build or test." ;;
   esac
   if ! command -v dpkg-query > /dev/null; then
-    echo "note: this system has no dpkg, so nothing is installed; the build needs what these Debian packages hold:" $wanted >&2
+    echo "note: this system has no dpkg, so nothing is installed; the build needs what these Debian packages hold:" \
+      "${wanted//$'\n'/ }" >&2
     return
   fi
   for package in $wanted; do

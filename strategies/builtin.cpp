@@ -6,9 +6,24 @@
 #include "strategies/coder/range.h"
 #include "strategies/coder/raw.h"
 #include "strategies/compensator/none.h"
+#include "strategies/grouping/equal_count.h"
+#include "strategies/grouping/fixed.h"
+#include "strategies/grouping/kmeans.h"
+#include "strategies/grouping/positional.h"
+#include "strategies/grouping/single.h"
+#include "strategies/grouping/spectral.h"
 #include "strategies/quantizer/binary.h"
 #include "strategies/quantizer/multibit.h"
 #include "strategies/quantizer/rtn.h"
+#include "strategies/saliency/columns.h"
+#include "strategies/saliency/magnitude.h"
+#include "strategies/saliency/none.h"
+#include "strategies/saliency/random.h"
+#include "strategies/saliency/sigma.h"
+#include "strategies/threshold/brent.h"
+#include "strategies/threshold/cap.h"
+#include "strategies/threshold/fixed.h"
+#include "strategies/threshold/grid.h"
 #include "strategies/transform/hadamard.h"
 #include "strategies/transform/none.h"
 #include "strategies/transform/scale.h"
@@ -16,6 +31,24 @@
 namespace sage {
 
 void register_builtin(Registries& r) {
+  r.saliency.add<SigmaSaliency>();
+  r.saliency.add<MagnitudeSaliency>();
+  r.saliency.add<ColumnSaliency>();
+  r.saliency.add<RandomSaliency>();
+  r.saliency.add<NoSaliency>();
+
+  r.grouping.add<SpectralGrouping>();
+  r.grouping.add<KMeansGrouping>();
+  r.grouping.add<EqualCountGrouping>();
+  r.grouping.add<PositionalGrouping>();
+  r.grouping.add<FixedGrouping>();
+  r.grouping.add<SingleGroup>();
+
+  r.threshold.add<FixedThreshold>();
+  r.threshold.add<CapThreshold>();
+  r.threshold.add<GridThreshold>();
+  r.threshold.add<BrentThreshold>();
+
   r.quantizer.add<Multibit>();
   r.quantizer.add<Binary>();
   r.quantizer.add<Rtn>();

@@ -63,7 +63,7 @@ class Value {
 // YAML text -> tree. Errors (syntax, duplicate keys, control characters, nesting beyond kMaxYamlDepth, more than kMaxYamlNodes
 // nodes after aliases are expanded, texts above kMaxYamlBytes) are UserErrors with file:line:column.
 inline constexpr int kMaxYamlDepth = 64;
-inline constexpr size_t kMaxYamlBytes = size_t{4} << 20;
+inline constexpr size_t kMaxYamlBytes = size_t{1} << 20;
 inline constexpr size_t kMaxYamlNodes = 200000;
 Value parse_yaml(std::string_view text, const std::string& file);
 Value parse_yaml_file(const std::string& path);

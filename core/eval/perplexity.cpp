@@ -222,7 +222,7 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
   result.text_name = windows.text_name;
   result.from_states = own.has_value();
   result.seconds = now_seconds() - started;
-  result.tokens_per_second = static_cast<double>(windows.count * p.window) / std::max(result.seconds, 1e-9);
+  if (!own) result.tokens_per_second = static_cast<double>(windows.count * p.window) / std::max(result.seconds, 1e-9);
   return result;
 }
 

@@ -75,7 +75,7 @@ struct PerplexityResult {
   std::string model_digest, text_digest, tokens_digest, text_name;
   bool from_states = false;      // the final hidden states were read from their file, the model was not run
   double seconds = 0;
-  double tokens_per_second = 0;  // windows x window / seconds
+  double tokens_per_second = std::numeric_limits<double>::quiet_NaN();  // windows x window / seconds, where the model was run
 };
 
 // The full-precision side of a divergence.

@@ -29,6 +29,8 @@ nlohmann::json parse_json_object(std::string_view text, const std::string& path)
     }
     return true;
   };
+  if (text.find('\0') != std::string_view::npos)  // the library would take it for the end
+    throw ResourceError("{}: holds a NUL byte; expected one UTF-8 JSON object; check the file or fetch it again", path);
   Json json;
   try {
     json = Json::parse(text.begin(), text.end(), watch);

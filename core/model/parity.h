@@ -4,6 +4,10 @@
 // embedding, K = output of block K, the last one after the final norm), logits [B, T, vocab], and optionally nll [B, T-1].
 // Large models: input_ids [1, T], hidden_states [levels, P, hidden] (positions 0 .. P-1), logits [n, vocab] at logit_positions [n],
 // and for all positions logsumexp [T], target_logit [T-1] (of the next token), top_values and top_ids [T, k].
+//
+// A value agrees when |ours - expected| <= tolerance + 2^-19 |expected|. The second part is 16 units of FP32 rounding: models grow
+// single activations of 10^4 and more ("massive activations", Sun et al., arXiv:2402.17762), where two correct FP32 programs
+// differ by 10^-2. At the magnitude of ordinary activations and logits it is nothing beside the tolerance.
 #pragma once
 
 #include <optional>

@@ -158,6 +158,10 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t paylo
   // The JSON library would skip a byte order mark or leading white space; the format has neither.
   if (json.empty() || json.front() != '{')
     throw ResourceError("{}: the header does not begin with '{{'; expected one JSON object; not a safetensors file, or a damaged one", path);
+  // It would also take a NUL byte for the end of the text.
+  if (const size_t nul = json.find('\0'); nul != std::string_view::npos)
+    throw ResourceError("{}: the header is not valid JSON at byte {} (NUL); expected one UTF-8 JSON object; the file is damaged, fetch it "
+                        "again", path, nul + 8);
   SafetensorsHeader header;
   HeaderReader reader(header, path);
   Json::sax_parse(json.begin(), json.end(), &reader);

@@ -6,6 +6,7 @@
 #include "core/util/half.h"
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -28,13 +29,19 @@ __attribute__((target("avx,f16c"))) void widen_half_f16c(const std::byte* from, 
     _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from + 2 * i))));
   widen_half_scalar(from + 2 * i, count - i, to + i);
 }
+
+// clang 14's __builtin_cpu_supports does not know f16c; "avx" covers the operating system's part.
+bool detect_f16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0 && __builtin_cpu_supports("avx");
+}
 #endif
 
 }  // namespace
 
 void widen_half(const std::byte* from, int64_t count, float* to) {
 #if defined(__x86_64__)
-  static const bool has_f16c = __builtin_cpu_supports("avx") && __builtin_cpu_supports("f16c");
+  static const bool has_f16c = detect_f16c();
   if (has_f16c) return widen_half_f16c(from, count, to);
 #endif
   widen_half_scalar(from, count, to);

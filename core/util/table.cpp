@@ -16,7 +16,7 @@ constexpr double kScientificFrom = 1e5;  // a diverged perplexity of 3481920.117
 constexpr size_t kCaptionWidth = 80;
 
 bool missing(const Table::Cell& c) { return !c.text && (!c.value || std::isnan(*c.value)); }
-bool has_error(const Table::Cell& c) { return !missing(c) && c.value && c.error && std::isfinite(*c.error); }
+bool has_error(const Table::Cell& c) { return !missing(c) && c.value && c.error; }
 
 // Columns a string takes on a terminal: wide characters count twice, combining ones not at all.
 size_t display_width(std::string_view s) {
@@ -236,19 +236,25 @@ std::string render_latex(const Table& t) {
 }
 
 std::string render_csv(const Table& t) {
+  std::vector<bool> errors;
   std::string out;
+  const auto end_line = [&] { out.back() = '\n'; };  // in place of the last comma
   for (size_t c = 0; c < t.columns().size(); ++c) {
-    out += (c ? "," : "") + csv_quoted(t.columns()[c].name);
-    if (column_has_errors(t, c)) out += "," + csv_quoted(error_name(t.columns()[c]));
+    errors.push_back(column_has_errors(t, c));
+    out += csv_quoted(t.columns()[c].name);
+    out += ',';
+    if (errors[c]) out += csv_quoted(error_name(t.columns()[c])) + ',';
   }
-  out += '\n';
+  if (out.empty()) return out;
+  end_line();
   for (const auto& row : t.rows()) {
     for (size_t c = 0; c < row.size(); ++c) {
-      if (c) out += ',';
       if (!missing(row[c])) out += row[c].text ? csv_quoted(*row[c].text) : exact(*row[c].value);
-      if (column_has_errors(t, c)) out += "," + (has_error(row[c]) ? exact(*row[c].error) : std::string());
+      out += ',';
+      if (errors[c] && has_error(row[c])) out += exact(*row[c].error);
+      if (errors[c]) out += ',';
     }
-    out += '\n';
+    end_line();
   }
   return out;
 }

@@ -1,6 +1,7 @@
 // A table of results and its renderings: aligned text for terminals, Markdown, LaTeX, CSV and JSON.
 #pragma once
 
+#include <cmath>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,7 +28,9 @@ class Table {
     Cell(const char* t) : text(t) {}
     Cell(std::string t) : text(std::move(t)) {}
     Cell(double v) : value(v) {}
-    Cell(double v, double standard_error) : value(v), error(standard_error) {}
+    Cell(double v, double standard_error) : value(v) {
+      if (std::isfinite(standard_error)) error = standard_error;
+    }
     std::optional<std::string> text;
     std::optional<double> value;
     std::optional<double> error;

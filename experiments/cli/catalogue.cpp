@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/eval/protocol.h"
 #include "core/model/family.h"
 #include "core/util/errors.h"
 #include "experiments/engine/experiment.h"
@@ -43,18 +44,7 @@ std::vector<std::string> catalogue_kinds(const Registries& registries) {
   return out;
 }
 
-std::vector<std::string> protocol_names() {
-  std::vector<std::string> out;
-  for (const auto& [section, params] : experiment_parameters())
-    for (const ParamInfo& p : params)
-      if (section == "eval" && p.name == "protocol")
-        for (size_t at = 0; at != std::string::npos;) {
-          const size_t bar = p.constraint.find(" | ", at);
-          out.push_back(p.constraint.substr(at, bar == std::string::npos ? bar : bar - at));
-          at = bar == std::string::npos ? bar : bar + 3;
-        }
-  return out;
-}
+std::vector<std::string> protocol_names() { return protocol_names_of_papers(); }
 
 std::vector<std::string> backend_names() {
   std::vector<std::string> out;
@@ -90,8 +80,8 @@ Table catalogue_table(const Registries& registries, const std::string& kind) {
     return t;
   }
   if (kind == "protocols") {
-    Table t({{"protocol"}});
-    for (const std::string& p : protocol_names()) t.add_row({p});
+    Table t({{"protocol"}, {"what it does"}});
+    for (const std::string& p : protocol_names()) t.add_row({p, find_protocol(p).words()});
     return t;
   }
   if (kind == "backends") {

@@ -51,7 +51,7 @@ Verb parity_verb() {
     options.add_options()
         ("model", po::value<std::string>()->required(), "Hugging Face model directory")
         ("expected", po::value<std::string>()->required(), "safetensors file with input_ids, hidden states and logits")
-        ("tolerance", po::value<double>()->default_value(1e-4, "1e-4"), "largest absolute difference allowed")
+        ("tolerance", po::value<double>()->default_value(1e-4, "1e-4"), "largest absolute difference allowed, beside 16 units of FP32 rounding of the expected value")
         ("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")
         ("format", po::value<std::string>()->default_value("table"), "table, md, csv, latex or json");
   };

@@ -311,7 +311,9 @@ class Sweep {
       parent.set_where(root.where());
       root = std::move(parent);
     }
-    for (const auto& [path, v] : d.sets) {
+    std::vector<std::pair<std::string, Value>> sets = d.sets;
+    sort_assignments(sets);
+    for (const auto& [path, v] : sets) {
       for (const auto& [set, value] : loaded_.overrides)
         if (set == path || path.starts_with(set + "."))
           throw UserError("{}: the sweep varies '{}' at {}; expected a key that it leaves alone; change the file, or set sweep itself",

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "core/eval/protocol.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/util/errors.h"
 
@@ -47,8 +48,7 @@ Schema<ModelSection> model_schema() {
 
 Schema<EvalSpec> eval_schema() {
   return Schema<EvalSpec>{}
-      .add("protocol", &EvalSpec::protocol, choices<std::string>({{"gptq-2048", "gptq-2048"}, {"llamacpp-512", "llamacpp-512"}}),
-           "How windows are cut and scored.")
+      .add("protocol", &EvalSpec::protocol, "How windows are cut and scored: gptq-L or llamacpp-L, L tokens per window.")
       .add("text", &EvalSpec::text, "A named text, or a file.")
       .add("windows", &EvalSpec::windows, range(int64_t{0}, int64_t{1} << 40), "Windows scored; 0 = all of the text.")
       .add("kl", &EvalSpec::kl, "Also the divergence from the full-precision model.");
@@ -122,15 +122,6 @@ Value load_layers(const std::string& path, std::vector<std::string>& chain) {
   root.set_where(own.where());
   merge_layer(root, own);
   return root;
-}
-
-// One order for any order of typing: outer paths first, and a component's type before its parameters.
-void sort_overrides(std::vector<std::pair<std::string, Value>>& overrides) {
-  const auto rank = [](const std::string& path) {
-    const auto depth = std::count(path.begin(), path.end(), '.');
-    return std::pair(depth, !path.ends_with(".type"));
-  };
-  std::stable_sort(overrides.begin(), overrides.end(), [&](const auto& a, const auto& b) { return rank(a.first) < rank(b.first); });
 }
 
 // Gives every member of a printed section the origin of what was written.
@@ -226,6 +217,14 @@ Value load_extended(const Value& extends) {
   return load_parents(extends, chain);
 }
 
+void sort_assignments(std::vector<std::pair<std::string, Value>>& assignments) {
+  const auto rank = [](const std::string& path) {
+    const auto depth = std::count(path.begin(), path.end(), '.');
+    return std::pair(depth, !path.ends_with(".type"));
+  };
+  std::stable_sort(assignments.begin(), assignments.end(), [&](const auto& a, const auto& b) { return rank(a.first) < rank(b.first); });
+}
+
 void apply_overrides(Value& root, const std::vector<std::pair<std::string, Value>>& overrides) {
   for (const auto& [path, value] : overrides) {
     set_path(root, path, value);
@@ -246,8 +245,8 @@ LoadedExperiment load_experiment(const std::string& file_or_preset, const std::v
     auto& list = path == "sweep" || path.starts_with("sweep.") ? of_sweep : loaded.overrides;
     list.emplace_back(std::move(path), std::move(value));
   }
-  sort_overrides(of_sweep);
-  sort_overrides(loaded.overrides);
+  sort_assignments(of_sweep);
+  sort_assignments(loaded.overrides);
   apply_overrides(loaded.root, of_sweep);
   return loaded;
 }
@@ -284,6 +283,12 @@ Experiment resolve(const Value& root, const std::string& source, const Registrie
     eval.set_where(written->where());
     for (const Value& entry : written->items()) {
       EvalSpec spec = eval_schema().parse(entry, "eval");
+      try {
+        find_protocol(spec.protocol);
+      } catch (const UserError& error) {
+        const Value* written_protocol = entry.find("protocol");
+        throw UserError("{}: eval: {}", (written_protocol == nullptr ? entry : *written_protocol).where().str(), error.what());
+      }
       const Value* text = entry.find("text");
       if (text != nullptr && spec.text.find('/') != std::string::npos) spec.text = anchored(spec.text, *text);
       eval.items().push_back(with_origins(eval_schema().print(spec), &entry));

@@ -76,8 +76,10 @@ struct LoadedExperiment {
 };
 // `file_or_preset`: a path (with a slash or ending in .yaml or .yml) or the name of a preset.
 LoadedExperiment load_experiment(const std::string& file_or_preset, const std::vector<std::string>& overrides);
-// Only what an `extends` entry written at `where` brings in.
+// Only what `extends: a` or `extends: [a, b]` brings in.
 Value load_extended(const Value& extends);
+// One order for any order of writing: outer paths first, and a component's type before its parameters.
+void sort_assignments(std::vector<std::pair<std::string, Value>>& assignments);
 void apply_overrides(Value& root, const std::vector<std::pair<std::string, Value>>& overrides);
 
 // Checks a root without `sweep` and gives it types.

@@ -35,13 +35,13 @@ struct alignas(32) TableEntry {
 using LabelTable = TableEntry[kTableLabels][kTableCopies];
 
 // One bin of a magnitude histogram over the low `shift` bits l of the patterns in it: sum of l and number of members share a
-// word (members << 36), the other word is the sum of l^2. Integers: exact, and the same in any order.
+// word (members << 38), the other word is the sum of l^2. Integers: exact, and the same in any order.
 struct alignas(16) PackedBin {
   uint64_t count_and_low;
   uint64_t low_sq;
 };
-constexpr int kPackedCountShift = 36;
-constexpr int64_t kPackedLimit = int64_t{1} << 24;  // members before a table must be emptied (shift <= 12)
+constexpr int kPackedCountShift = 38;
+constexpr int64_t kPackedLimit = int64_t{1} << 26;  // members before a table must be emptied (shift <= 12)
 
 // Tile of packed attention operands.
 constexpr int kKeyTile = 64;
@@ -66,6 +66,9 @@ struct KernelTable {
   void (*moments)(const float* w, int64_t n, const uint64_t* own, int64_t first_bit, LaneSums* s);
   void (*label_moments)(const float* w, int64_t n, const uint64_t* own, const uint8_t* label, LabelTable& table,
                         int64_t* unowned_per_label);
+  // As moments, but each column j has its own sums; the arrays are padded to a multiple of 16.
+  void (*column_moments)(const float* w, int64_t n, const uint64_t* own, double* sum, double* abs_sum, double* sq_sum,
+                         double* count);
   void (*squares)(const float* w, int64_t n, double* lanes);                          // lanes[16] += w^2
   void (*column_squares)(const float* w, int64_t n, double* out);                     // out[j] += w[j]^2
   void (*squared_distance)(const float* a, const float* b, int64_t n, double* lanes);  // lanes[16] += (a - b)^2

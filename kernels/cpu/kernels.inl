@@ -151,6 +151,21 @@ static void column_squares(const float* w, int64_t n, double* out) {
   for (; j < n; ++j) out[j] += static_cast<double>(w[j]) * static_cast<double>(w[j]);
 }
 
+static void column_moments(const float* w, int64_t n, const uint64_t* own, double* sum, double* abs_sum, double* sq_sum,
+                           double* count) {
+  const F16 one = set(1.0f);
+  for (int64_t j = 0; j < n; j += 16) {
+    Mask16 valid;
+    const F16 x = load_tail(w, j, n, valid);
+    const auto owned = static_cast<Mask16>(owned_bits(own, j) & valid);
+    const D16 d = widen(keep(x, owned));
+    store(sum + j, load(sum + j) + d);
+    store(abs_sum + j, load(abs_sum + j) + abs(d));
+    store(sq_sum + j, add_square(d, load(sq_sum + j)));
+    store(count + j, load(count + j) + widen(keep(one, owned)));
+  }
+}
+
 static void squared_distance(const float* a, const float* b, int64_t n, double* lanes) {
   D16 sum = load(lanes);
   for (int64_t j = 0; j < n; j += 16) {
@@ -386,7 +401,6 @@ inline int32_t first_of(const float* x, int64_t n, float value) {
     Mask16 valid;
     const uint32_t hit = at_least(load_tail(x, j, n, valid), v) & valid;
     if (hit != 0) return static_cast<int32_t>(j) + __builtin_ctz(hit);
-    (void)valid;
   }
   return 0;
 }
@@ -492,9 +506,33 @@ static void softmax_step(float* p, int keys, int first, int last, float scale, f
 }
 
 constexpr KernelTable make_table(const char* name, const char* description) {
-  return {name,           description,      stats,         moments, label_moments,  squares,  column_squares, squared_distance,
-          deviation_high, deviation_low,    above,         magnitude_bins, assign,  hadamard, rms_norm,       layer_norm,
-          rotate,         silu_mul,         relu,          add,     scan,           scan_pair, tile_product,  softmax_step};
+  KernelTable t{};
+  t.name = name;
+  t.description = description;
+  t.stats = stats;
+  t.moments = moments;
+  t.label_moments = label_moments;
+  t.column_moments = column_moments;
+  t.squares = squares;
+  t.column_squares = column_squares;
+  t.squared_distance = squared_distance;
+  t.deviation_high = deviation_high;
+  t.deviation_low = deviation_low;
+  t.above = above;
+  t.magnitude_bins = magnitude_bins;
+  t.assign = assign;
+  t.hadamard = hadamard;
+  t.rms_norm = rms_norm;
+  t.layer_norm = layer_norm;
+  t.rotate = rotate;
+  t.silu_mul = silu_mul;
+  t.relu = relu;
+  t.add = add;
+  t.scan = scan;
+  t.scan_pair = scan_pair;
+  t.tile_product = tile_product;
+  t.softmax_step = softmax_step;
+  return t;
 }
 
 }  // namespace sage::cpu::SAGE_SIMD

@@ -147,8 +147,8 @@ Pairs dense_pairs(const Part& p, int count) {
 template <class Op>
 Pairs lanczos_pairs(Op& op, int count, double shift, Rng rng) {
   const Eigen::Index n = op.rows();
-  // A basis of four times the pairs wanted converges without a restart on paths; on other graphs with few.
-  Spectra::SymEigsShiftSolver<Op> solver(op, count, std::min<Eigen::Index>(n, std::max(24, 4 * count)), shift);
+  // A basis of three times the pairs wanted converges without a restart on paths; on other graphs with few.
+  Spectra::SymEigsShiftSolver<Op> solver(op, count, std::min<Eigen::Index>(n, std::max(24, 3 * count)), shift);
   Eigen::VectorXd start(n);
   for (Eigen::Index i = 0; i < n; ++i) start[i] = rng.uniform() - 0.5;
   solver.init(start.data());

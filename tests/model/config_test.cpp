@@ -120,7 +120,8 @@ TEST(ModelConfig, RefusesHostileValuesByName) {
     EXPECT_ERROR(ResourceError, parse(c.changes), "config.json", c.says[0], c.says.back());
   for (const std::string key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"})
     EXPECT_ERROR(ResourceError, parse_model_config(config("", key), "config.json"), key + " is missing");
-  for (const std::string text : {"", "[]", "3", "{", "{} {}", "\xff\xfe"})
+  for (const std::string& text : {std::string(), std::string("[]"), std::string("3"), std::string("{"), std::string("{} {}"), std::string("\xff\xfe"),
+                                 config() + std::string(1, '\0')})
     EXPECT_ERROR(ResourceError, parse_model_config(text, "config.json"), "config.json");
   TemporaryFolder dir;
   EXPECT_ERROR(ResourceError, read_model_config(dir.path()), "config.json", "not found");

@@ -33,7 +33,7 @@ class TemporaryFolder {
   }
   // Copies a folder of tests/data/hf into this one.
   void copy_model(const std::string& name) const {
-    std::filesystem::copy(std::filesystem::path(SAGE_TEST_DATA) / "hf" / name, path_, std::filesystem::copy_options::overwrite_existing);
+    std::filesystem::copy(std::filesystem::path(SAGE_TEST_DATA) / "hf" / name, path_, std::filesystem::copy_options::recursive);
   }
 
  private:

@@ -1,0 +1,120 @@
+#include "kernels/bench/bench.h"
+
+#include <cblas.h>
+#include <omp.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "core/util/random.h"
+#include "kernels/bench/harness.h"
+#include "kernels/cpu/cpu_backend.h"
+
+namespace sage::bench {
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+}  // namespace
+
+const Backend& backend() {
+  static const std::unique_ptr<Backend> b = make_cpu_backend();
+  return *b;
+}
+
+double stream_read_rate() {
+  static const double rate = [] {
+    const int64_t words = int64_t{48} << 20;  // 384 MiB
+    std::vector<uint64_t> data(static_cast<size_t>(words), 1);
+    double best = 1e30;
+    for (int pass = 0; pass < 8; ++pass) {
+      const double start = now();
+      uint64_t total = 0;
+#pragma omp parallel for reduction(^ : total) schedule(static)
+      for (int64_t block = 0; block < words / 4096; ++block) {
+        const uint64_t* p = data.data() + block * 4096;
+        uint64_t x[32] = {};
+        for (int i = 0; i < 4096; i += 32)
+          for (int l = 0; l < 32; ++l) x[l] ^= p[i + l];
+        for (uint64_t v : x) total ^= v;
+      }
+      benchmark::DoNotOptimize(total);
+      best = std::min(best, now() - start);
+    }
+    return static_cast<double>(words) * 8.0 / best;
+  }();
+  return rate;
+}
+
+double sgemm_rate(int64_t t, int64_t m, int64_t n) {
+  static std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
+  double& rate = known[{t, m, n}];
+  if (rate > 0) return rate;
+  const Matrix x = weights(t, n, 1), w = weights(m, n, 2);
+  Matrix y(t, m);
+  openblas_set_num_threads(omp_get_max_threads());
+  const double work = 2.0 * static_cast<double>(t) * static_cast<double>(m) * static_cast<double>(n);
+  double best = 1e30;
+  for (int pass = 0, most = work > 2e10 ? 4 : 12; pass < most; ++pass) {
+    const double start = now();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(t), static_cast<int>(m), static_cast<int>(n), 1.0f, x.data(),
+                static_cast<int>(n), w.data(), static_cast<int>(n), 0.0f, y.data(), static_cast<int>(m));
+    best = std::min(best, now() - start);
+  }
+  openblas_set_num_threads(1);  // as the backend wants it
+  return rate = work / best;
+}
+
+void measure(benchmark::State& state, Unit unit, double amount, double bound, const std::function<void()>& operation) {
+  double best = 1e30;
+  operation();  // first touch of results and caches
+  for (auto _ : state) {
+    const double start = now();
+    operation();
+    best = std::min(best, now() - start);
+  }
+  const std::string name = unit == Unit::kBytes ? "GB/s" : "GFLOP/s";
+  state.counters[name] = amount / best * 1e-9;
+  state.counters["best_ms"] = best * 1e3;
+  if (bound > 0) {
+    state.counters["bound"] = bound * 1e-9;
+    state.counters["fraction"] = amount / best / bound;
+  }
+}
+
+Matrix weights(int64_t rows, int64_t cols, uint64_t seed) {
+  Matrix w(rows, cols);
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < rows; ++i) {
+    Rng rng(seed, static_cast<uint64_t>(i));
+    // A sum of four uniforms is near enough to normal, and one row in 64 is three times as large.
+    const double scale = 0.02 * (i % 64 == 0 ? 3.0 : 1.0);
+    for (int64_t j = 0; j < cols; ++j) {
+      const uint64_t r = rng.next_u64();
+      const double u = static_cast<double>((r & 0xffff) + (r >> 16 & 0xffff) + (r >> 32 & 0xffff) + (r >> 48)) / 65536.0 - 2.0;
+      w(i, j) = static_cast<float>(u * 1.7320508 * scale);
+    }
+  }
+  return w;
+}
+
+}  // namespace sage::bench
+
+namespace sage {
+
+int run_benchmarks(int argc, char** argv) {
+  bench::register_quantization();
+  bench::register_forward();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+  benchmark::AddCustomContext("backend", bench::backend().description());
+  const bool ran = benchmark::RunSpecifiedBenchmarks() > 0;
+  benchmark::ClearRegisteredBenchmarks();
+  benchmark::Shutdown();
+  return ran ? 0 : 1;
+}
+
+}  // namespace sage

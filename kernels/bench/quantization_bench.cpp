@@ -1,0 +1,85 @@
+// Quantization operations on a 4096 x 11008 matrix (180 MB). Bound: bytes that must be read and written / stream read rate.
+#include <memory>
+#include <vector>
+
+#include "kernels/bench/harness.h"
+
+namespace sage::bench {
+namespace {
+
+constexpr int64_t kRows = 4096, kCols = 11008;
+
+struct Problem {
+  Matrix w = weights(kRows, kCols, 7);
+  std::vector<float> cuts = {0.005f, 0.01f, 0.015f, 0.02f, 0.026f, 0.033f, 0.043f};
+  std::unique_ptr<SaliencyMask> mask;
+  GroupMap groups = GroupMap::single(kRows, kCols);
+  Problem() {
+    const int64_t k = w.size() * 99 / 100;
+    mask = std::make_unique<SaliencyMask>(
+        SaliencyMask::elements(backend().deviation_above(w.view(), 0, backend().deviation_order_statistic(w.view(), 0, k))));
+    groups.shape = LabelShape::kElement;
+    groups.groups = static_cast<int64_t>(cuts.size()) + 1;
+    groups.element.resize(static_cast<size_t>(w.size()));
+    backend().assign_by_magnitude(w.view(), cuts, groups.element.data());
+  }
+};
+Problem& problem() {
+  static Problem p;
+  return p;
+}
+
+void add(const char* name, double bytes_per_weight, void (*operation)(Problem&)) {
+  benchmark::RegisterBenchmark((std::string("quantize/") + name).c_str(), [=](benchmark::State& state) {
+    Problem& p = problem();
+    measure(state, Unit::kBytes, bytes_per_weight * static_cast<double>(p.w.size()), stream_read_rate(), [&] { operation(p); });
+    state.counters["Mweights/s"] = static_cast<double>(p.w.size()) / state.counters["best_ms"].value * 1e-3;
+  })->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(0.4);
+}
+
+}  // namespace
+
+void register_quantization() {
+  benchmark::RegisterBenchmark("memory/stream_read", [](benchmark::State& state) {
+    for (auto _ : state) benchmark::DoNotOptimize(stream_read_rate());
+    state.counters["GB/s"] = stream_read_rate() * 1e-9;
+  })->Iterations(1);
+  add("matrix_stats", 4, [](Problem& p) { benchmark::DoNotOptimize(backend().matrix_stats(p.w.view())); });
+  add("deviation_order_statistic", 8,
+      [](Problem& p) { benchmark::DoNotOptimize(backend().deviation_order_statistic(p.w.view(), 1e-4f, p.w.size() * 99 / 100)); });
+  add("deviation_above", 4.125, [](Problem& p) { benchmark::DoNotOptimize(backend().deviation_above(p.w.view(), 1e-4f, 0.05f)); });
+  add("assign_by_magnitude", 5, [](Problem& p) { backend().assign_by_magnitude(p.w.view(), p.cuts, p.groups.element.data()); });
+  add("group_moments/element", 5.125, [](Problem& p) {
+    std::vector<Moments> out(static_cast<size_t>(p.groups.groups));
+    backend().group_moments(p.w.view(), {p.mask.get(), false}, p.groups, out);
+    benchmark::DoNotOptimize(out.data());
+  });
+  add("group_moments/single", 4.125, [](Problem& p) {
+    std::vector<Moments> out(1);
+    backend().group_moments(p.w.view(), {p.mask.get(), false}, GroupMap::single(kRows, kCols), out);
+    benchmark::DoNotOptimize(out.data());
+  });
+  add("magnitude_histogram", 4.125, [](Problem& p) {
+    benchmark::DoNotOptimize(backend().magnitude_histogram(p.w.view(), {p.mask.get(), false}, 12).count.data());
+  });
+  add("row_sq_sums", 4, [](Problem& p) {
+    std::vector<double> out(kRows);
+    backend().row_sq_sums(p.w.view(), out);
+    benchmark::DoNotOptimize(out.data());
+  });
+  add("column_sq_sums", 4, [](Problem& p) {
+    std::vector<double> out(kCols);
+    backend().column_sq_sums(p.w.view(), out);
+    benchmark::DoNotOptimize(out.data());
+  });
+  add("squared_distance", 8, [](Problem& p) {
+    static const Matrix other = weights(kRows, kCols, 8);
+    benchmark::DoNotOptimize(backend().squared_distance(p.w.view(), other.view()));
+  });
+  benchmark::RegisterBenchmark("quantize/hadamard_rows/4096x8192", [](benchmark::State& state) {
+    Matrix w = weights(4096, 8192, 9);
+    measure(state, Unit::kBytes, 8.0 * static_cast<double>(w.size()), stream_read_rate(), [&] { backend().hadamard_rows(w.view()); });
+  })->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(0.4);
+}
+
+}  // namespace sage::bench

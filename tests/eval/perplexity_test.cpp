@@ -1,0 +1,204 @@
+#include "core/eval/perplexity.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "core/model/family.h"
+#include "core/model/forward.h"
+#include "core/util/errors.h"
+#include "core/util/files.h"
+#include "kernels/backends.h"
+
+namespace sage {
+namespace {
+
+std::string model_folder(const std::string& name) { return std::string(SAGE_TEST_DATA) + "/hf/" + name; }
+
+struct Expected {
+  TokenWindows windows;
+  std::vector<double> nll;     // 2 x 47
+  std::vector<double> logits;  // 2 x 48 x vocab
+  int64_t vocab = 0;
+};
+
+// The two sequences that transformers was run on, as two windows.
+Expected expected_of(const std::string& name, const Protocol& protocol) {
+  const SafetensorsFile file(model_folder(name) + "/expected.safetensors");
+  std::vector<int32_t> ids;
+  for (int64_t id : file.load_integers("input_ids")) ids.push_back(static_cast<int32_t>(id));
+  Expected e;
+  e.windows = cut_windows(ids, protocol, 0, std::nullopt);
+  e.nll = file.load_doubles("nll");
+  e.logits = file.load_doubles("logits");
+  e.vocab = file.at("logits").shape.at(2);
+  return e;
+}
+
+class EvalTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    options_.states_folder = testing::TempDir() + "sage_eval_states_" + std::to_string(getpid());
+    options_.progress = false;
+  }
+  void TearDown() override { std::filesystem::remove_all(options_.states_folder); }
+  EvalOptions options_;
+  std::unique_ptr<Backend> cpu_ = make_backend("cpu");
+};
+
+TEST_F(EvalTest, NllOfTinyModels) {
+  for (const char* backend : {"cpu", "reference"}) {
+    const auto device = make_backend(backend);
+    for (const char* name : {"llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_head_dim", "llama_rope_llama3",
+                             "llama_rope_linear"}) {
+      const auto source = open_checkpoint(model_folder(name));
+      const Expected e = expected_of(name, find_protocol("gptq-48"));
+      const PerplexityResult r = evaluate_perplexity(*source, e.windows, *device, options_);
+      ASSERT_EQ(r.nll.size(), 2u);
+      double mean = 0;
+      for (size_t w = 0; w < 2; ++w) {
+        double sum = 0;
+        for (size_t t = 0; t < 47; ++t) sum += e.nll[w * 47 + t];
+        EXPECT_NEAR(r.nll[w], sum / 47, 2e-5) << name << " " << backend;
+        mean += sum / 94;
+      }
+      EXPECT_NEAR(r.perplexity / std::exp(mean), 1, 2e-5) << name;
+      const double half = std::abs(r.nll[0] - r.nll[1]) / 2;  // standard error of two values
+      EXPECT_NEAR(r.standard_error, r.perplexity * half, 1e-9 * r.perplexity);
+      EXPECT_EQ(r.scored_tokens, 94);
+      EXPECT_EQ(r.model_digest, source->digest());
+    }
+  }
+}
+
+TEST_F(EvalTest, SecondHalfOnly) {
+  const auto source = open_checkpoint(model_folder("llama_mha"));
+  const Expected e = expected_of("llama_mha", find_protocol("llamacpp-48"));
+  const PerplexityResult r = evaluate_perplexity(*source, e.windows, *cpu_, options_);
+  double sum = 0, squares = 0;
+  for (size_t w = 0; w < 2; ++w) {
+    double window = 0;
+    for (size_t target = 25; target < 48; ++target) {
+      const double v = e.nll[w * 47 + target - 1];
+      window += v;
+      squares += v * v;
+    }
+    EXPECT_NEAR(r.nll[w], window / 23, 2e-5);
+    sum += window;
+  }
+  EXPECT_NEAR(std::log(r.perplexity), sum / 46, 2e-5);
+  const double mean = sum / 46;
+  EXPECT_NEAR(r.token_standard_error / r.perplexity, std::sqrt((squares / 46 - mean * mean) / 45), 1e-5);
+}
+
+// Passes over part of the windows give the same bits.
+TEST_F(EvalTest, BudgetDoesNotMatter) {
+  const auto source = open_checkpoint(model_folder("llama_mha"));
+  Expected e = expected_of("llama_mha", find_protocol("gptq-48"));
+  std::vector<int32_t> ids;
+  for (int i = 0; i < 50; ++i) ids.insert(ids.end(), e.windows.ids.begin(), e.windows.ids.end());
+  const TokenWindows windows = cut_windows(ids, find_protocol("gptq-48"), 0, std::nullopt);
+  const PerplexityResult all = evaluate_perplexity(*source, windows, *cpu_, options_);
+  options_.hidden_budget_bytes = 1;
+  const PerplexityResult some = evaluate_perplexity(*source, windows, *cpu_, options_);
+  EXPECT_EQ(all.nll, some.nll);
+  EXPECT_EQ(all.nll.size(), 100u);
+}
+
+// KL(P || Q) and agreement, term by term: P from the logits another implementation recorded, Q from plain sums over the head.
+TEST_F(EvalTest, DivergenceFromAnotherModel) {
+  const Expected e = expected_of("llama_mha", find_protocol("gptq-48"));
+  const auto source = open_checkpoint(model_folder("llama_rope_linear"));
+  const auto other = open_checkpoint(model_folder("llama_mha"));
+  const Reference reference{other.get(), FinalStates::of(*other, e.windows, *cpu_, options_)};
+  const PerplexityResult r = evaluate_perplexity(*source, e.windows, *cpu_, options_, &reference);
+  const Matrix head = load_head(find_family(source->config()), *source);
+  const auto log_softmax = [](std::vector<double> x) {
+    const double top = *std::max_element(x.begin(), x.end());
+    double sum = 0;
+    for (double v : x) sum += std::exp(v - top);
+    for (double& v : x) v -= top + std::log(sum);
+    return x;
+  };
+  const auto likeliest = [](const std::vector<double>& x) { return std::max_element(x.begin(), x.end()) - x.begin(); };
+  run_windows(*source, e.windows, *cpu_, options_, [&](int64_t w, WeightView states) {
+    double kl = 0;
+    int agree = 0;
+    for (int64_t t = 0; t < 47; ++t) {
+      const double* recorded = e.logits.data() + (w * 48 + t) * e.vocab;
+      const auto p = log_softmax({recorded, recorded + e.vocab});
+      std::vector<double> logits(static_cast<size_t>(e.vocab));
+      for (int64_t v = 0; v < e.vocab; ++v)
+        for (int64_t c = 0; c < states.cols; ++c) logits[static_cast<size_t>(v)] += double{states(t, c)} * double{head(v, c)};
+      const auto q = log_softmax(logits);
+      for (size_t v = 0; v < p.size(); ++v) kl += std::exp(p[v]) * (p[v] - q[v]);
+      agree += likeliest(p) == likeliest(q);
+    }
+    ASSERT_GT(kl / 47, 1e-3);  // the two models do differ
+    EXPECT_NEAR(r.kl.at(static_cast<size_t>(w)) / (kl / 47), 1, 1e-4);
+    EXPECT_DOUBLE_EQ(r.top1.at(static_cast<size_t>(w)), agree / 47.0);
+  });
+  EXPECT_NEAR(r.kl_mean.mean, (r.kl[0] + r.kl[1]) / 2, 1e-12);
+}
+
+TEST_F(EvalTest, StatesAreKeptAndReused) {
+  const auto source = open_checkpoint(model_folder("llama_mha"));
+  const Expected e = expected_of("llama_mha", find_protocol("llamacpp-48"));
+  EXPECT_FALSE(FinalStates::find(*source, e.windows, *cpu_, options_).has_value());
+  const PerplexityResult run = evaluate_perplexity(*source, e.windows, *cpu_, options_);
+  const Reference reference{source.get(), FinalStates::of(*source, e.windows, *cpu_, options_)};
+  const PerplexityResult kept = evaluate_perplexity(*source, e.windows, *cpu_, options_, &reference);
+  EXPECT_FALSE(run.from_states);
+  EXPECT_TRUE(kept.from_states);
+  EXPECT_EQ(run.nll, kept.nll);
+  EXPECT_NEAR(kept.kl_mean.mean, 0, 1e-9);
+  EXPECT_EQ(kept.top1_mean.mean, 1);
+  // Only positions that predict a scored target are kept: 2 windows x 23 x hidden 64.
+  EXPECT_EQ(SafetensorsFile(reference.states.path()).payload_bytes(), 2u * 23 * 64 * 4);
+  // Other windows, another protocol or another model do not find them.
+  EXPECT_FALSE(FinalStates::find(*source, expected_of("llama_mha", find_protocol("gptq-48")).windows, *cpu_, options_).has_value());
+  const auto other = open_checkpoint(model_folder("llama_rope_linear"));
+  EXPECT_FALSE(FinalStates::find(*other, e.windows, *cpu_, options_).has_value());
+  // A damaged file is computed again.
+  const std::string path = reference.states.path();
+  const std::string whole = read_file(path);
+  write_file_atomically(path, whole.substr(0, whole.size() / 2));
+  EXPECT_FALSE(FinalStates::find(*source, e.windows, *cpu_, options_).has_value());
+  FinalStates::of(*source, e.windows, *cpu_, options_);
+  EXPECT_EQ(read_file(path), whole);
+}
+
+TEST_F(EvalTest, IdsOutsideTheVocabulary) {
+  const auto source = open_checkpoint(model_folder("llama_mha"));
+  const TokenWindows w = cut_windows(std::vector<int32_t>(48, 5000), find_protocol("gptq-48"), 0, std::nullopt);
+  EXPECT_THROW(evaluate_perplexity(*source, w, *cpu_, options_), ResourceError);
+}
+
+// Per-window losses of the default model on WikiText-2, from transformers in FP32.
+TEST_F(EvalTest, SmolLm2OnWikiText2) {
+  const std::string folder = cache_folder() + "/models/SmolLM2-135M-Instruct";
+  if (std::getenv("SAGEPTQ_DATA") == nullptr) GTEST_SKIP() << "SAGEPTQ_DATA is not set";
+  if (!std::filesystem::exists(folder + "/model.safetensors"))
+    GTEST_SKIP() << folder << " is not there: fetch the default model to run this test";
+  const auto protocols =
+      nlohmann::json::parse(read_file(std::string(SAGE_TEST_DATA) + "/smollm2/wikitext2.json")).at("protocols");
+  const auto source = open_checkpoint(folder);
+  const Tokenizer tokenizer = Tokenizer::from_file(folder + "/tokenizer.json");
+  const Text text = load_text("wikitext2:test");
+  const auto& gptq = protocols.at("gptq-2048");
+  const TokenWindows windows = make_windows(tokenizer, text, find_protocol("gptq-2048"), 2);
+  EXPECT_EQ(windows.available, gptq.at("windows").get<int64_t>());
+  const PerplexityResult r = evaluate_perplexity(*source, windows, *cpu_, options_);
+  for (size_t w = 0; w < r.nll.size(); ++w) EXPECT_NEAR(r.nll[w] / gptq.at("nll")[w].get<double>(), 1, 1e-3) << w;
+  const TokenWindows short_ones = make_windows(tokenizer, text, find_protocol("llamacpp-512"), 4);
+  const PerplexityResult l = evaluate_perplexity(*source, short_ones, *cpu_, options_);
+  EXPECT_NEAR(l.perplexity / protocols.at("llamacpp-512").at("running_perplexity")[3].get<double>(), 1, 1e-3);
+}
+
+}  // namespace
+}  // namespace sage

@@ -1,0 +1,154 @@
+// Running quantizers, transforms and coders without an engine.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <numeric>
+#include <string>
+#include <vector>
+
+#include "core/strategy/quantizer.h"
+#include "core/strategy/transform.h"
+#include "core/util/random.h"
+#include "kernels/reference/reference_backend.h"
+#include "tests/support/fixture.h"
+
+namespace sage::test {
+
+inline const Backend& backend() {
+  static const std::unique_ptr<Backend> b = make_reference_backend();
+  return *b;
+}
+
+inline BlockContext context(WeightView w, Numerics numerics = Numerics::kPacked, uint64_t seed = 1) {
+  static Trace trace;
+  return BlockContext{w, 0, nullptr, backend(), MatrixId{0, "test"}, seed, numerics, &trace};
+}
+
+inline PlaneReader reader_of(const PlaneWriter& w) { return PlaneReader(w.symbol_planes(), w.number_planes(), w.integers(), "test"); }
+
+inline double energy(WeightView w) {
+  double s = 0;
+  for (int64_t i = 0; i < w.rows; ++i)
+    for (int64_t j = 0; j < w.cols; ++j) s += static_cast<double>(w(i, j)) * w(i, j);
+  return s;
+}
+
+enum class Order { kWhole, kColumns, kShuffled };
+
+struct Coded {
+  double squared_error = 0;  // recomputed from the decoded values
+  double reported = 0;
+  PaperCount paper;
+  Matrix decoded;  // kUntouched where nothing is owned
+  PlaneWriter planes{Numerics::kPacked};
+};
+inline constexpr float kUntouched = 12345.5f;
+
+// Fits, codes, emits and decodes; checks what every quantizer promises.
+inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bool salient, const GroupMap& groups, double threshold = 0,
+                  Numerics numerics = Numerics::kPacked, Order order = Order::kWhole) {
+  const Selection own{&mask, salient};
+  const BlockContext ctx = context(w, numerics);
+  const std::unique_ptr<FittedQuantizer> fitted = q.fit(ctx, own, groups, threshold);
+  Coded out;
+  out.reported = fitted->squared_error();
+  out.paper = fitted->paper_count();
+  const std::vector<SymbolCount> counts = fitted->symbol_counts();
+  const int64_t numbers = fitted->number_count();
+  Matrix encoded(w.rows, w.cols);
+  std::fill_n(encoded.data(), encoded.size(), kUntouched);
+  if (order == Order::kWhole) {
+    fitted->encode_columns(w, 0, w.cols, encoded.view());
+  } else {
+    std::vector<int64_t> columns(static_cast<size_t>(w.cols));
+    std::iota(columns.begin(), columns.end(), 0);
+    Rng rng(5, "columns");
+    if (order == Order::kShuffled)
+      for (size_t j = columns.size(); j > 1; --j) std::swap(columns[j - 1], columns[rng.below(j)]);
+    for (int64_t j : columns) fitted->encode_columns(w, j, j + 1, encoded.view());
+  }
+  out.planes = PlaneWriter(numerics);
+  fitted->emit(out.planes);
+
+  int64_t stored_numbers = 0, stored_symbols = 0, counted_symbols = 0;
+  for (const auto& [name, p] : out.planes.number_planes()) stored_numbers += static_cast<int64_t>(p.values.size());
+  for (const auto& [name, p] : out.planes.symbol_planes()) stored_symbols += static_cast<int64_t>(p.symbols.size());
+  for (const SymbolCount& c : counts) {
+    counted_symbols += c.count;
+    if (!c.histogram.empty()) {
+      EXPECT_EQ(std::accumulate(c.histogram.begin(), c.histogram.end(), int64_t{0}), c.count);
+    }
+  }
+  EXPECT_EQ(stored_numbers, numbers);
+  EXPECT_EQ(stored_symbols, counted_symbols);
+
+  out.decoded = Matrix(w.rows, w.cols);
+  std::fill_n(out.decoded.data(), out.decoded.size(), kUntouched);
+  PlaneReader reader = reader_of(out.planes);
+  q.decode(reader, own, groups, out.decoded.view());
+  EXPECT_NO_THROW(reader.expect_consumed());
+  EXPECT_EQ(std::memcmp(out.decoded.data(), encoded.data(), sizeof(float) * static_cast<size_t>(w.size())), 0)
+      << "decode differs from what encode_columns wrote";
+  for (int64_t i = 0; i < w.rows; ++i)
+    for (int64_t j = 0; j < w.cols; ++j) {
+      if (!own.owns(i, j)) {
+        EXPECT_EQ(out.decoded(i, j), kUntouched);
+        continue;
+      }
+      const double e = static_cast<double>(w(i, j)) - out.decoded(i, j);
+      out.squared_error += e * e;
+    }
+  EXPECT_NEAR(out.reported, out.squared_error, 1e-5 * energy(w) * 0.1 + 1e-12);
+  return out;
+}
+
+inline Coded code_all(const Quantizer& q, WeightView w, Numerics numerics = Numerics::kPacked, const GroupMap* groups = nullptr) {
+  const SaliencyMask none = SaliencyMask::none(w.rows, w.cols);
+  return code(q, w, none, false, groups != nullptr ? *groups : GroupMap::single(w.rows, w.cols), 0, numerics);
+}
+
+// |w| above its floor((1 - r)(N - 1))-th order statistic.
+inline SaliencyMask largest(WeightView w, double ratio, double* threshold = nullptr) {
+  std::vector<float> a;
+  for (int64_t i = 0; i < w.rows; ++i)
+    for (int64_t j = 0; j < w.cols; ++j) a.push_back(std::abs(w(i, j)));
+  const auto k = static_cast<int64_t>((1 - ratio) * static_cast<double>(a.size() - 1));
+  std::nth_element(a.begin(), a.begin() + k, a.end());
+  const float t = a[static_cast<size_t>(k)];
+  BitMask bits(w.rows, w.cols);
+  for (int64_t i = 0; i < w.rows; ++i)
+    for (int64_t j = 0; j < w.cols; ++j)
+      if (std::abs(w(i, j)) > t) bits.set(i, j);
+  if (threshold != nullptr) *threshold = t;
+  return SaliencyMask::elements(std::move(bits));
+}
+
+inline BitMask random_bits(int64_t rows, int64_t cols, double ratio, uint64_t seed) {
+  BitMask bits(rows, cols);
+  Rng rng(seed, "mask");
+  for (int64_t i = 0; i < rows; ++i)
+    for (int64_t j = 0; j < cols; ++j)
+      if (rng.uniform() < ratio) bits.set(i, j);
+  return bits;
+}
+
+// A map of every shape with about `groups` groups.
+inline GroupMap make_groups(LabelShape shape, int64_t rows, int64_t cols, int64_t groups) {
+  GroupMap g = GroupMap::single(rows, cols);
+  g.shape = shape;
+  g.groups = shape == LabelShape::kSingle ? 1 : groups;
+  g.block = 7;
+  const auto label = [&](int64_t k) { return static_cast<uint32_t>((k * 2654435761u >> 7) % static_cast<uint64_t>(groups)); };
+  const int64_t labels = shape == LabelShape::kRow ? rows : shape == LabelShape::kColumn ? cols : shape == LabelShape::kRowBlock ? rows * g.blocks_per_row() : 0;
+  for (int64_t k = 0; k < labels; ++k) g.label.push_back(label(k));
+  if (shape == LabelShape::kElement)
+    for (int64_t k = 0; k < rows * cols; ++k) g.element.push_back(static_cast<uint8_t>(label(k)));
+  return g;
+}
+
+}  // namespace sage::test
