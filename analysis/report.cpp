@@ -239,7 +239,8 @@ void sort_runs(std::vector<SelectedRun>& runs, const std::string& column) {
   add_column({column, "", -1}, records, shown);
   if (shown.empty()) return;
   const auto before = [&](const SelectedRun& a, const SelectedRun& b) {
-    const Cell x = a.record ? shown[0].cell(*a.record) : Cell(), y = b.record ? shown[0].cell(*b.record) : Cell();
+    const auto value = [&](const SelectedRun& run) { return run.record && run.record->complete() ? shown[0].cell(*run.record) : Cell(); };
+    const Cell x = value(a), y = value(b);
     if (absent(x) || absent(y)) return !absent(x) && absent(y);
     if (x.text || y.text) return x.text < y.text;
     return *x.value < *y.value;

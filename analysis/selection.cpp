@@ -52,7 +52,7 @@ SelectedRun from_key(const std::string& label, const std::string& key, const Sto
 
 // The sweep's own store counts first; a manifest may have been copied beside its run files, or away from them.
 SelectedRun from_point(const nlohmann::json& point, const fs::path& folder, const Store& store, RunParts parts) {
-  const auto text = [&](const char* name) { return point.contains(name) ? point.at(name).get<std::string>() : std::string(); };
+  const auto text = [&](const char* name) { return point.value(name, std::string()); };
   const std::string label = text("label"), key = text("key"), file = text("run_file");
   if (!file.empty()) {
     const std::string path = (folder / file).string();
@@ -67,9 +67,10 @@ SelectedRun from_point(const nlohmann::json& point, const fs::path& folder, cons
 }
 
 void add_manifest(const std::string& path, const Store& store, RunParts parts, std::vector<SelectedRun>& out) {
+  const std::string text = read_file(path, kMaxManifestBytes);
   try {
-    const auto manifest = nlohmann::json::parse(read_file(path, kMaxManifestBytes));
-    for (const auto& point : manifest.at("points")) out.push_back(from_point(point, fs::path(path).parent_path(), store, parts));
+    const auto points = nlohmann::json::parse(text).at("points").get<std::vector<nlohmann::json>>();
+    for (const auto& point : points) out.push_back(from_point(point, fs::path(path).parent_path(), store, parts));
   } catch (const nlohmann::json::exception& e) {
     throw ResourceError("{}: is not a sweep manifest ({}); expected {{\"name\": ..., \"points\": [{{\"label\", \"key\", \"run_file\"}}]}}; run the sweep "
                         "again to write it", path, e.what());

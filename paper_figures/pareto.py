@@ -22,6 +22,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.transforms import Bbox
 
 CLAIMED, STORED, ENVELOPE, INK = "#9aa3ad", "#b5342c", "#b5342c", "#22262b"
 NO_GAP = 0.02  # bits; below this an arrow would be a smudge
@@ -109,7 +110,7 @@ def place_labels(ax, runs, obstacles):
         x, y = ax.transData.transform((r["stored_bits"], r["perplexity"]))
         best = None
         for distance in (8, 14, 22, 32, 44, 58, 74, 92, 112, 134, 158):
-            for angle in (0, 25, -25, 50, -50, 90, -90, 130, -130, 155, -155, 180):
+            for angle in (0, 14, -14, 25, -25, 50, -50, 90, -90, 130, -130, 155, -155, 180):
                 dx, dy = distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle))
                 ha = "left" if dx > 1 else "right" if dx < -1 else "center"
                 va = "bottom" if dy > 1 else "top" if dy < -1 else "center"
@@ -131,7 +132,6 @@ def place_labels(ax, runs, obstacles):
         taken.append(box)
         boxes.append(box)
         if distance > 14:
-            t.arrow_patch = None
             near = (min(max(point[0], box.x0), box.x1), min(max(point[1], box.y0), box.y1))
             (ax0, ay0), (ax1, ay1) = ax.transData.inverted().transform([point, near])
             ax.plot([ax0, ax1], [ay0, ay1], color="#c5cbd1", lw=0.6, zorder=1)
@@ -140,7 +140,6 @@ def place_labels(ax, runs, obstacles):
 
 def arrow_boxes(ax, runs):
     """Small boxes along every arrow and around every mark, in pixels, for labels to keep away from."""
-    from matplotlib.transforms import Bbox
     out = []
     for r in runs:
         x1, y = ax.transData.transform((r["stored_bits"], r["perplexity"]))
@@ -148,6 +147,22 @@ def arrow_boxes(ax, runs):
         if math.isfinite(r["paper_bits"]):
             x0, _ = ax.transData.transform((r["paper_bits"], r["perplexity"]))
             out.append(Bbox.from_extents(min(x0, x1) - 3, y - 2, max(x0, x1) + 3, y + 2))
+    return out
+
+
+def line_boxes(ax, lines, front):
+    """The same along the dashed lines and the envelope."""
+    out = []
+    x0, x1 = ax.get_window_extent().x0, ax.get_window_extent().x1
+    for r in lines:
+        y = ax.transData.transform((0, r["perplexity"]))[1]
+        out.append(Bbox.from_extents(x0, y - 2, x1, y + 2))
+    at = [ax.transData.transform((r["stored_bits"], r["perplexity"])) for r in front]
+    for (ax0, ay0), (ax1, ay1) in zip(at, at[1:]):
+        steps = max(1, int(math.hypot(ax1 - ax0, ay1 - ay0) / 6))
+        for i in range(steps + 1):
+            x, y = ax0 + (ax1 - ax0) * i / steps, ay0 + (ay1 - ay0) * i / steps
+            out.append(Bbox.from_extents(x - 2, y - 2, x + 2, y + 2))
     return out
 
 
@@ -159,6 +174,14 @@ def plain_ticks(low, high):
     if len(out) < 3:
         out = [m * 10.0 ** e for e in range(-1, 12) for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8) if low <= m * 10.0 ** e <= high]
     return out
+
+
+def tick_text(v):
+    if v < 1e4:
+        return f"{v:g}"
+    mantissa = v / 10 ** math.floor(math.log10(v) + 1e-9)
+    power = f"10^{{{math.floor(math.log10(v) + 1e-9)}}}"
+    return f"${power}$" if abs(mantissa - 1) < 1e-6 else f"${mantissa:g}\\times{power}$"
 
 
 def draw(runs, output, title=None):
@@ -179,25 +202,18 @@ def draw(runs, output, title=None):
     low, high = ax.get_ylim()
     ax.yaxis.set_major_locator(FixedLocator(plain_ticks(low, high)))
     ax.yaxis.set_minor_locator(NullLocator())
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}" if v < 1e5 else f"$10^{{{math.log10(v):.0f}}}$" if abs(
-        math.log10(v) - round(math.log10(v))) < 1e-9 else f"{v:.0e}"))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: tick_text(v)))
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.grid(True, which="major", color="#eceff1", lw=0.7)
     ax.set_axisbelow(True)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
 
-    obstacles = []
+    line_labels = []
     for r in lines:
         ax.axhline(r["perplexity"], color=INK, lw=0.9, ls=(0, (5, 3)), zorder=2)
-        t = ax.annotate(f"{r['label']}: {r['perplexity']:.2f}", (1, r["perplexity"]), (-2, -3), xycoords=("axes fraction", "data"),
-                        textcoords="offset points", ha="right", va="top", fontsize=7.5, color=INK)
-        figure.canvas.draw()
-        obstacles.append(t.get_window_extent())
-        (x0, y0), (x1, _) = ax.transAxes.transform((0, 0)), ax.transAxes.transform((1, 1))
-        y = ax.transData.transform((0, r["perplexity"]))[1]
-        obstacles.append(type(obstacles[0]).from_extents(x0, y - 2, x1, y + 2))
-
+        line_labels.append(ax.annotate(f"{r['label']}: {r['perplexity']:.2f}", (1, r["perplexity"]), (-2, -3), xycoords=("axes fraction", "data"),
+                                       textcoords="offset points", ha="right", va="top", fontsize=7.5, color=INK))
     for r in points:
         if math.isfinite(r["paper_bits"]) and abs(r["stored_bits"] - r["paper_bits"]) > NO_GAP:
             ax.annotate("", (r["stored_bits"], r["perplexity"]), (r["paper_bits"], r["perplexity"]), zorder=3,
@@ -215,15 +231,16 @@ def draw(runs, output, title=None):
     ax.plot([], [], "o", ms=5, mfc="white", mec=CLAIMED, mew=1.1, label="claimed: the paper's formula")
     ax.plot([], [], "o", ms=5, color=STORED, mec="white", mew=0.6, label="stored: bytes of the file")
     ax.plot([], [], color=ENVELOPE, lw=0.9, alpha=0.35, label="best stored")
-    legend = figure.legend(loc="upper left", bbox_to_anchor=(0.085, 0.985), ncols=3, frameon=False, fontsize=8, handletextpad=0.5, columnspacing=1.6)
+    legend = figure.legend(loc="upper left", bbox_to_anchor=(0.1, 0.985), ncols=3, frameon=False, fontsize=8, handletextpad=0.5, columnspacing=1.6)
     if title:
         ax.set_title(title, loc="left", fontsize=10, pad=22)
-    caption = textwrap.fill(caption_of(runs), 125)
-    figure.text(0.09, 0.012, caption, fontsize=6.8, color="#59616a", va="bottom", linespacing=1.35)
+    caption = textwrap.fill(caption_of(runs), 122)
+    figure.text(0.105, 0.012, caption, fontsize=6.8, color="#59616a", va="bottom", linespacing=1.35)
     bottom = 0.135 + 0.028 * caption.count("\n") + 0.01
-    figure.subplots_adjust(left=0.09, right=0.985, top=0.925, bottom=bottom)
+    figure.subplots_adjust(left=0.105, right=0.985, top=0.925, bottom=bottom)
     figure.canvas.draw()
-    boxes = place_labels(ax, points, obstacles + arrow_boxes(ax, points))
+    obstacles = [t.get_window_extent() for t in line_labels] + line_boxes(ax, lines, front) + arrow_boxes(ax, points)
+    boxes = place_labels(ax, points, obstacles)
     part = f"{output}.part.{os.getpid()}{os.path.splitext(output)[1]}"  # matplotlib chooses the format by the ending
     try:
         figure.savefig(part)

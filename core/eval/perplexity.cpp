@@ -29,11 +29,13 @@ MeanError mean_error(const std::vector<double>& values) {
   MeanError out;
   const auto n = static_cast<double>(values.size());
   double sum = 0;
-  for (double v : values) sum += v;
+  for (double v : values)
+    sum += v;
   out.mean = sum / n;
   if (values.size() < 2) return out;
   double squares = 0;
-  for (double v : values) squares += (v - out.mean) * (v - out.mean);
+  for (double v : values)
+    squares += (v - out.mean) * (v - out.mean);
   out.standard_error = std::sqrt(squares / (n - 1) / n);
   return out;
 }
@@ -58,14 +60,15 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
   Workspace workspace;
   for (int64_t first = 0; first < windows.count; first += per_pass) {
     const int64_t last = std::min(first + per_pass, windows.count);
-    const auto ids = std::span(windows.ids).subspan(static_cast<size_t>(first * p.window), static_cast<size_t>((last - first) * p.window));
+    const auto ids =
+        std::span(windows.ids).subspan(static_cast<size_t>(first * p.window), static_cast<size_t>((last - first) * p.window));
     Matrix hidden = embed(family, source, ids);
     for (int layer = 0; layer < config.layers; ++layer) {
       const BlockWeights block = load_block(family, source, layer);
       for (int64_t w = first; w < last; w += group) {
         const int64_t end = std::min(w + group, last);
-        forward_block(family, config, block, hidden.view().row_range((w - first) * p.window, (end - first) * p.window), p.window,
-                      backend, workspace);
+        forward_block(family, config, block, hidden.view().row_range((w - first) * p.window, (end - first) * p.window),
+                      p.window, backend, workspace);
         if (progress) progress->advance(static_cast<double>(end - w));
       }
     }
@@ -78,7 +81,8 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
   if (progress) progress->finish();
 }
 
-// --- final hidden states ------------------------------------------------------------------------------------------------------
+// --- final hidden states
+// ------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -87,8 +91,8 @@ constexpr const char* kStatesTensor = "final_hidden_states";
 // Everything the states depend on. The version changes when their meaning does.
 std::string states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend) {
   const std::string ids(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size() * sizeof(int32_t));
-  return sha256_hex(fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids), windows.protocol.words(),
-                                windows.count, backend.name()));
+  return sha256_hex(fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids),
+                                windows.protocol.words(), windows.count, backend.name()));
 }
 
 std::string states_path(const std::string& key, const EvalOptions& options) {
@@ -112,7 +116,8 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
     out.file_ = std::make_shared<SafetensorsFile>(out.path_);
     const TensorInfo& tensor = out.file_->at(kStatesTensor);
     const auto stored = out.file_->metadata().find("key");
-    const bool fits = tensor.dtype == DType::kF32 && tensor.shape == std::vector<int64_t>{windows.count, out.rows_, out.cols_} &&
+    const bool fits = tensor.dtype == DType::kF32 &&
+                      tensor.shape == std::vector<int64_t>{windows.count, out.rows_, out.cols_} &&
                       stored != out.file_->metadata().end() && stored->second == key;
     if (!fits) throw ResourceError("{}: not the states asked for", out.path_);
     out.data_ = reinterpret_cast<const float*>(out.file_->bytes(tensor).data());
@@ -147,7 +152,8 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
   return *written;
 }
 
-// --- losses -------------------------------------------------------------------------------------------------------------------
+// --- losses
+// -------------------------------------------------------------------------------------------------------------------
 
 PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                      const EvalOptions& options, const Reference* reference) {
@@ -162,7 +168,8 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
   if (reference != nullptr) {
     if (reference->source->config().hidden_size < 1 || reference->source->config().vocab_size != source.config().vocab_size) {
       throw UserError("{}: {} tokens in the vocabulary; expected {} as in {}; compare models of one vocabulary",
-                      reference->source->folder(), reference->source->config().vocab_size, source.config().vocab_size, source.folder());
+                      reference->source->folder(), reference->source->config().vocab_size, source.config().vocab_size,
+                      source.folder());
     }
     reference_head = load_head(find_family(reference->source->config()), *reference->source);
     reference_head_view = reference_head.view();
@@ -179,8 +186,9 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
     double sum = 0;
     for (size_t t = 0; t < scored; ++t) {
       if (!std::isfinite(losses[t])) {
-        throw RunError("{}: the loss of token {} of window {} is {}; expected a finite number; check the weights for extreme values",
-                       source.folder(), p.first_scored + static_cast<int64_t>(t), w, losses[t]);
+        throw RunError(
+            "{}: the loss of token {} of window {} is {}; expected a finite number; check the weights for extreme values",
+            source.folder(), p.first_scored + static_cast<int64_t>(t), w, losses[t]);
       }
       sum += losses[t];
       square_sum += losses[t] * losses[t];
@@ -198,7 +206,8 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
     result.top1.push_back(agree / static_cast<double>(scored));
   };
   if (own) {
-    for (int64_t w = 0; w < windows.count; ++w) score(w, own->window(w));
+    for (int64_t w = 0; w < windows.count; ++w)
+      score(w, own->window(w));
   } else {
     run_windows(source, windows, backend, options, [&](int64_t w, WeightView states) { score(w, predicting(states, p)); });
   }
@@ -211,7 +220,8 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
   result.perplexity = std::exp(p.aggregate == Aggregate::kTargets ? loss_sum / n : nll.mean);
   result.standard_error = result.perplexity * nll.standard_error;  // delta method: d exp(x) = exp(x) dx
   const double mean = loss_sum / n;
-  result.token_standard_error = n > 1 ? result.perplexity * std::sqrt(std::max(0.0, square_sum / n - mean * mean) / (n - 1)) : NAN;
+  result.token_standard_error =
+      n > 1 ? result.perplexity * std::sqrt(std::max(0.0, square_sum / n - mean * mean) / (n - 1)) : NAN;
   if (reference != nullptr) {
     result.kl_mean = mean_error(result.kl);
     result.top1_mean = mean_error(result.top1);

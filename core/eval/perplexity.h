@@ -4,10 +4,10 @@
 //   perplexity  = exp(mean of nll(w))                       (all windows score equally many targets, so both aggregates agree)
 //   kl          = mean_t KL(P_ref(. | x_<t) || P(. | x_<t)) in nats; top1 = share of t where both have the same likeliest token
 //
-// The model is run block by block over all windows, so each block's weights are read (or decoded) once per pass; hidden states of
-// as many windows as fit into a byte budget stay in memory, the rest takes further passes. Logits exist only in slices inside the
-// backend. What is kept of the full-precision run for `kl` are its final hidden states (FP32, after the final norm, at the
-// positions that predict a scored target: scored tokens x hidden size x 4 bytes) in a file in the cache folder.
+// The model is run block by block over all windows, so each block's weights are read (or decoded) once per pass; hidden states
+// of as many windows as fit into a byte budget stay in memory, the rest takes further passes. Logits exist only in slices
+// inside the backend. What is kept of the full-precision run for `kl` are its final hidden states (FP32, after the final norm,
+// at the positions that predict a scored target: scored tokens x hidden size x 4 bytes) in a file in the cache folder.
 //
 // Results do not depend on the byte budget nor on the number of threads.
 #pragma once
@@ -38,7 +38,8 @@ class FinalStates {
  public:
   // From the file if it is there and whole, otherwise computed and written (atomically). Keyed by digests of model, tokens and
   // protocol, number of windows and backend.
-  static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend, const EvalOptions& options);
+  static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
+                        const EvalOptions& options);
   // Nothing if the file is not there.
   static std::optional<FinalStates> find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                          const EvalOptions& options);
@@ -65,15 +66,15 @@ struct PerplexityResult {
   Protocol protocol;
   int64_t windows = 0;
   int64_t scored_tokens = 0;
-  std::vector<double> nll;       // per window
+  std::vector<double> nll;  // per window
   double perplexity = 0;
-  double standard_error = 0;     // of the perplexity, from the spread between windows; NaN for one window
+  double standard_error = 0;        // of the perplexity, from the spread between windows; NaN for one window
   double token_standard_error = 0;  // from the spread between targets, as llama-perplexity reports it
   // Against the reference; empty and NaN without one.
   std::vector<double> kl, top1;  // per window
   MeanError kl_mean, top1_mean;
   std::string model_digest, text_digest, tokens_digest, text_name;
-  bool from_states = false;      // the final hidden states were read from their file, the model was not run
+  bool from_states = false;  // the final hidden states were read from their file, the model was not run
   double seconds = 0;
   double tokens_per_second = std::numeric_limits<double>::quiet_NaN();  // windows x window / seconds, where the model was run
 };

@@ -14,8 +14,8 @@ const char* aggregate_name(Aggregate aggregate) { return aggregate == Aggregate:
 std::vector<std::string> protocol_names_of_papers() { return {"gptq-2048", "llamacpp-512"}; }
 
 std::string Protocol::words() const {
-  return fmt::format("{}: window {}, stride {}, targets {}..{}, bos {}, join {}, mean over {}", name, window, stride, first_scored,
-                     window - 1, bos_mode_name(bos), text_join_name(join), aggregate_name(aggregate));
+  return fmt::format("{}: window {}, stride {}, targets {}..{}, bos {}, join {}, mean over {}", name, window, stride,
+                     first_scored, window - 1, bos_mode_name(bos), text_join_name(join), aggregate_name(aggregate));
 }
 
 Protocol find_protocol(const std::string& name) {
@@ -27,9 +27,10 @@ Protocol find_protocol(const std::string& name) {
   const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), p.window);
   const bool number = error == std::errc{} && end == length.data() + length.size() && length[0] != '0';
   if ((kind != "gptq" && kind != "llamacpp") || !number || p.window < kShortest || p.window > kLongest) {
-    throw UserError("protocol \"{}\": not known; expected gptq-2048, llamacpp-512, or either with another window of {} to {} tokens; "
-                    "check the spelling",
-                    name, kShortest, kLongest);
+    throw UserError(
+        "protocol \"{}\": not known; expected gptq-2048, llamacpp-512, or either with another window of {} to {} tokens; "
+        "check the spelling",
+        name, kShortest, kLongest);
   }
   p.stride = p.window;
   if (kind == "llamacpp") {
@@ -43,9 +44,10 @@ Protocol find_protocol(const std::string& name) {
 
 TokenWindows cut_windows(std::span<const int32_t> ids, const Protocol& protocol, int64_t limit, std::optional<int32_t> bos) {
   if (protocol.window < 2 || protocol.stride < 1 || protocol.first_scored < 1 || protocol.first_scored >= protocol.window)
-    throw UserError("protocol {}: no target is scored; expected window >= 2, stride >= 1 and 1 <= first_scored < window; "
-                    "correct the protocol",
-                    protocol.words());
+    throw UserError(
+        "protocol {}: no target is scored; expected window >= 2, stride >= 1 and 1 <= first_scored < window; "
+        "correct the protocol",
+        protocol.words());
   if (limit < 0) throw UserError("windows: found {}; expected a number of at least 0 (0 = all of the text); e.g. 16", limit);
   const auto tokens = static_cast<int64_t>(ids.size());
   TokenWindows w;
@@ -53,9 +55,10 @@ TokenWindows cut_windows(std::span<const int32_t> ids, const Protocol& protocol,
   w.text_tokens = tokens;
   w.available = tokens < protocol.window ? 0 : (tokens - protocol.window) / protocol.stride + 1;
   if (w.available == 0)
-    throw UserError("text: {} tokens; expected at least one window of {}; take a longer text or a shorter window "
-                    "(--protocol gptq-{})",
-                    tokens, protocol.window, std::max<int64_t>(4, tokens / 2));
+    throw UserError(
+        "text: {} tokens; expected at least one window of {}; take a longer text or a shorter window "
+        "(--protocol gptq-{})",
+        tokens, protocol.window, std::max<int64_t>(4, tokens / 2));
   w.count = limit == 0 ? w.available : std::min(limit, w.available);
   w.ids.reserve(static_cast<size_t>(w.count * protocol.window));
   for (int64_t i = 0; i < w.count; ++i) {

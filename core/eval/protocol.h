@@ -2,9 +2,11 @@
 // Two protocols are in use, and their numbers cannot be compared:
 //
 //   gptq-L      (GPTQ, PB-LLM, BiLLM and nearly all papers, L = 2048): rows joined with two line feeds and tokenized once with
-//               special tokens, so that a BOS stands at the very start only; windows of L tokens side by side, the rest dropped;
-//               all L - 1 next tokens count; exp(mean of the window means). The released evaluators work in FP16; this is FP32.
-//   llamacpp-L  (llama-perplexity, L = 512): the file as it is; windows of L tokens side by side; if the tokenizer has a BOS, it
+//               special tokens, so that a BOS stands at the very start only; windows of L tokens side by side, the rest
+//               dropped; all L - 1 next tokens count; exp(mean of the window means). The released evaluators work in FP16; this
+//               is FP32.
+//   llamacpp-L  (llama-perplexity, L = 512): the file as it is; windows of L tokens side by side; if the tokenizer has a BOS,
+//   it
 //               overwrites the first token of each window; only the second half counts, targets L/2 + 1 .. L - 1, each with at
 //               least L/2 tokens before it; exp(mean over all targets).
 #pragma once
@@ -30,10 +32,10 @@ enum class Aggregate {
 };
 
 struct Protocol {
-  std::string name;            // "gptq-2048"
-  int64_t window = 2048;       // tokens per window
-  int64_t stride = 2048;       // tokens from the start of one window to the next
-  int64_t first_scored = 1;    // first target inside a window; targets are first_scored .. window - 1
+  std::string name;          // "gptq-2048"
+  int64_t window = 2048;     // tokens per window
+  int64_t stride = 2048;     // tokens from the start of one window to the next
+  int64_t first_scored = 1;  // first target inside a window; targets are first_scored .. window - 1
   BosMode bos = BosMode::kTextStart;
   TextJoin join = TextJoin::kGptq;
   Aggregate aggregate = Aggregate::kWindowMeans;
@@ -42,7 +44,7 @@ struct Protocol {
   // One line with every field, e.g. for tables and as part of cache keys.
   std::string words() const;
 };
-const char* bos_mode_name(BosMode mode);         // "text_start", "overwrite_first"
+const char* bos_mode_name(BosMode mode);          // "text_start", "overwrite_first"
 const char* aggregate_name(Aggregate aggregate);  // "window_means", "targets"
 
 // "gptq-2048", "llamacpp-512", or either with another length of 4 to 2^20 tokens ("gptq-128"). UserError otherwise.
@@ -52,11 +54,11 @@ std::vector<std::string> protocol_names_of_papers();  // the two standard ones
 // Token windows of one text, ready for the model.
 struct TokenWindows {
   Protocol protocol;
-  std::vector<int32_t> ids;     // count x window
+  std::vector<int32_t> ids;  // count x window
   int64_t count = 0;
-  int64_t available = 0;        // windows the whole text has
-  int64_t text_tokens = 0;      // tokens of the whole text
-  std::string tokens_digest;    // SHA-256 of the whole text's ids as little-endian int32
+  int64_t available = 0;      // windows the whole text has
+  int64_t text_tokens = 0;    // tokens of the whole text
+  std::string tokens_digest;  // SHA-256 of the whole text's ids as little-endian int32
   std::string text_name;
   std::string text_digest;
   std::string tokenizer_digest;

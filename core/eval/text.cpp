@@ -29,7 +29,8 @@ constexpr Named kNamed[] = {
     {"c4:calibration", "calibration/c4-demo300.jsonl.gz", "C4 (300 documents)", false},
     {"wikipedia:calibration", "calibration/wikipedia-30-articles.txt.gz", "English Wikipedia (30 articles)", false},
     {"enwiki:test", "texts/enwiki-articles/test.txt", "English Wikipedia (16 articles of gensim's test data)", true},
-    {"enwiki:calibration", "texts/enwiki-articles/calibration.txt", "English Wikipedia (90 articles of gensim's test data)", true},
+    {"enwiki:calibration", "texts/enwiki-articles/calibration.txt", "English Wikipedia (90 articles of gensim's test data)",
+     true},
 };
 
 std::string data_folder() {
@@ -39,7 +40,8 @@ std::string data_folder() {
 
 std::string joined_names() {
   std::string out;
-  for (const std::string& n : text_names()) out += (out.empty() ? "" : ", ") + n;
+  for (const std::string& n : text_names())
+    out += (out.empty() ? "" : ", ") + n;
   return out;
 }
 
@@ -74,8 +76,9 @@ Found find(const std::string& name_or_path) {
   if (named->cached) {
     const std::string path = cache_folder() + "/" + named->file;
     if (!std::filesystem::is_regular_file(path))
-      throw ResourceError("text \"{}\": {} is not there; expected the fetched text; run `make quickstart` once, or give --text FILE",
-                          name_or_path, path);
+      throw ResourceError(
+          "text \"{}\": {} is not there; expected the fetched text; run `make quickstart` once, or give --text FILE",
+          name_or_path, path);
     return {path, named->title};
   }
   const std::string folder = data_folder();
@@ -116,7 +119,8 @@ std::vector<std::string> read_documents(const std::string& content, const std::s
     ++line;
     if (row == "\n") continue;
     const auto refuse = [&](const char* what) {
-      return ResourceError("{}:{}: {}; expected one JSON object a line with a string \"text\"; correct the file", path, line, what);
+      return ResourceError("{}:{}: {}; expected one JSON object a line with a string \"text\"; correct the file", path, line,
+                           what);
     };
     // A callback keeps hostile nesting from growing; documents are flat.
     const auto flat = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
@@ -139,7 +143,8 @@ const char* text_join_name(TextJoin join) { return join == TextJoin::kGptq ? "gp
 
 std::vector<std::string> text_names() {
   std::vector<std::string> out = {"default:test", "default:calibration"};
-  for (const Named& n : kNamed) out.emplace_back(n.name);
+  for (const Named& n : kNamed)
+    out.emplace_back(n.name);
   return out;
 }
 

@@ -8,9 +8,9 @@
 namespace sage {
 
 struct Text {
-  std::string name;    // for people: "WikiText-2 raw test", or the file's name
-  std::string path;    // of the file read
-  std::string digest;  // SHA-256 of the file's uncompressed bytes
+  std::string name;                    // for people: "WikiText-2 raw test", or the file's name
+  std::string path;                    // of the file read
+  std::string digest;                  // SHA-256 of the file's uncompressed bytes
   std::vector<std::string> documents;  // one for a plain file, one per line of a .jsonl
 };
 

@@ -35,8 +35,8 @@ bool is_plain_name(const std::string& name) {
     if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".gguf" || extension == ".h5")
       other = entry.path().filename().string();
   }
-  throw ResourceError("{}: neither {} nor {}; expected a Hugging Face directory with safetensors files; {}", folder, kSingleFile,
-                      kIndexFile, other.empty() ? "check the path" : "convert " + other + " to safetensors first");
+  throw ResourceError("{}: neither {} nor {}; expected a Hugging Face directory with safetensors files; {}", folder,
+                      kSingleFile, kIndexFile, other.empty() ? "check the path" : "convert " + other + " to safetensors first");
 }
 
 // What the remembered digest depends on: every file's real path, size and time of last change.
@@ -61,10 +61,12 @@ bool is_digest(const std::string& text) {
 TensorFiles::TensorFiles(const std::string& folder) : folder_(folder) {
   const fs::path dir(folder);
   std::error_code error;
-  if (!fs::is_directory(dir, error)) throw ResourceError("{}: no such folder; expected a Hugging Face model directory; check the path", folder);
+  if (!fs::is_directory(dir, error))
+    throw ResourceError("{}: no such folder; expected a Hugging Face model directory; check the path", folder);
   if (fs::exists(dir / kSingleFile, error)) {
     files_.push_back(std::make_unique<SafetensorsFile>((dir / kSingleFile).string()));
-    for (const TensorInfo& t : files_[0]->tensors()) places_[t.name] = {files_[0].get(), &t};
+    for (const TensorInfo& t : files_[0]->tensors())
+      places_[t.name] = {files_[0].get(), &t};
     return;
   }
   const std::string index_path = (dir / kIndexFile).string();
@@ -76,21 +78,24 @@ TensorFiles::TensorFiles(const std::string& folder) : folder_(folder) {
   std::map<std::string, const SafetensorsFile*> open;
   for (const auto& [tensor, shard] : map->items()) {
     if (!shard.is_string() || !is_plain_name(shard.get_ref<const std::string&>()))
-      throw ResourceError("{}: tensor {}: shard {}; expected the name of a file beside the index; the index is damaged or hostile",
-                          index_path, quoted_name(tensor), json_excerpt(shard));
+      throw ResourceError(
+          "{}: tensor {}: shard {}; expected the name of a file beside the index; the index is damaged or hostile", index_path,
+          quoted_name(tensor), json_excerpt(shard));
     const std::string& name = shard.get_ref<const std::string&>();
     auto it = open.find(name);
     if (it == open.end()) {
       if (!fs::exists(dir / name, error))
-        throw ResourceError("{}: shard {} is missing (it holds tensor {}); expected it beside the index; fetch the model again", index_path,
-                            quoted_name(name), quoted_name(tensor));
+        throw ResourceError("{}: shard {} is missing (it holds tensor {}); expected it beside the index; fetch the model again",
+                            index_path, quoted_name(name), quoted_name(tensor));
       files_.push_back(std::make_unique<SafetensorsFile>((dir / name).string()));
       it = open.emplace(name, files_.back().get()).first;
     }
     const TensorInfo* t = it->second->find(tensor);
     if (t == nullptr)
-      throw ResourceError("{}: tensor {} is not in shard {}; expected it there; index and shards do not belong together, fetch the model "
-                          "again", index_path, quoted_name(tensor), quoted_name(name));
+      throw ResourceError(
+          "{}: tensor {} is not in shard {}; expected it there; index and shards do not belong together, fetch the model "
+          "again",
+          index_path, quoted_name(tensor), quoted_name(name));
     places_[tensor] = {it->second, t};
   }
 }
@@ -99,10 +104,11 @@ TensorFiles::Place TensorFiles::at(const std::string& name) const {
   const auto it = places_.find(name);
   if (it != places_.end()) return it->second;
   std::vector<std::string> names;
-  for (const auto& [n, place] : places_) names.push_back(n);
+  for (const auto& [n, place] : places_)
+    names.push_back(n);
   const std::string near = nearest_name(name, names);
-  throw ResourceError("{}: no tensor {}; expected it among the checkpoint's {} tensors{}", folder_, quoted_name(name), names.size(),
-                      near.empty() ? "" : fmt::format("; the nearest name is {}", quoted_name(near)));
+  throw ResourceError("{}: no tensor {}; expected it among the checkpoint's {} tensors{}", folder_, quoted_name(name),
+                      names.size(), near.empty() ? "" : fmt::format("; the nearest name is {}", quoted_name(near)));
 }
 
 std::string digest_of(const TensorFiles& files) {
@@ -142,32 +148,40 @@ std::string digest_of(const TensorFiles& files) {
   return digest;
 }
 
-CheckpointSource::CheckpointSource(const std::string& folder) : folder_(folder), config_(read_model_config(folder)), files_(folder) {
+CheckpointSource::CheckpointSource(const std::string& folder)
+    : folder_(folder), config_(read_model_config(folder)), files_(folder) {
   if (!config_.quantization_method.empty())
-    throw ResourceError("{}: quantization_config of method '{}'; expected full-precision weights; name the original model's directory",
-                        config_.path, config_.quantization_method);
+    throw ResourceError(
+        "{}: quantization_config of method '{}'; expected full-precision weights; name the original model's directory",
+        config_.path, config_.quantization_method);
 }
 
 std::vector<std::string> CheckpointSource::names() const {
   std::vector<std::string> out;
-  for (const auto& [name, place] : files_.places()) out.push_back(name);
+  for (const auto& [name, place] : files_.places())
+    out.push_back(name);
   return out;
 }
 
 std::vector<int64_t> CheckpointSource::shape(const std::string& name) const { return files_.at(name).tensor->shape; }
 Matrix CheckpointSource::load_linear(const std::string& name) const { return files_.at(name).file->load_matrix(name); }
-std::vector<float> CheckpointSource::load_vector(const std::string& name) const { return files_.at(name).file->load_vector(name); }
+std::vector<float> CheckpointSource::load_vector(const std::string& name) const {
+  return files_.at(name).file->load_vector(name);
+}
 
 Matrix CheckpointSource::load_rows(const std::string& name, std::span<const int32_t> rows) const {
   const TensorFiles::Place place = files_.at(name);
   const TensorInfo& t = *place.tensor;
   if (t.shape.size() != 2)
-    throw ResourceError("{}: tensor {}: shape {}; expected two dimensions", place.file->path(), quoted_name(name), t.shape_text());
+    throw ResourceError("{}: tensor {}: shape {}; expected two dimensions", place.file->path(), quoted_name(name),
+                        t.shape_text());
   Matrix out(static_cast<int64_t>(rows.size()), t.shape[1]);
   for (size_t i = 0; i < rows.size(); ++i) {
     if (rows[i] < 0 || rows[i] >= t.shape[0])
-      throw ResourceError("{}: tensor {}: row {} of {} asked for; expected ids inside the vocabulary; tokenizer or text do not belong to "
-                          "this model", place.file->path(), quoted_name(name), rows[i], t.shape[0]);
+      throw ResourceError(
+          "{}: tensor {}: row {} of {} asked for; expected ids inside the vocabulary; tokenizer or text do not belong to "
+          "this model",
+          place.file->path(), quoted_name(name), rows[i], t.shape[0]);
     place.file->to_float(t, rows[i] * t.shape[1], {out.row(static_cast<int64_t>(i)), static_cast<size_t>(t.shape[1])});
   }
   return out;

@@ -47,14 +47,17 @@ const Family& find_family(const ModelConfig& config) {
   }
   std::vector<std::string> known;
   for (const Family& f : families())
-    for (const std::string& t : f.model_types) known.push_back(t);
+    for (const std::string& t : f.model_types)
+      known.push_back(t);
   const std::string found = config.model_type.empty() ? fmt::format("architectures {}", config.architectures)
                                                       : fmt::format("model_type '{}'", config.model_type);
-  throw ResourceError("{}: {}: no such model family here; expected one of: {}; choose a model of these families", config.path, found,
-                      fmt::join(known, ", "));
+  throw ResourceError("{}: {}: no such model family here; expected one of: {}; choose a model of these families", config.path,
+                      found, fmt::join(known, ", "));
 }
 
-bool tied_head(const Family& family, const ModelConfig& config) { return config.tie_word_embeddings.value_or(family.tied_by_default); }
+bool tied_head(const Family& family, const ModelConfig& config) {
+  return config.tie_word_embeddings.value_or(family.tied_by_default);
+}
 
 const std::string& head_tensor(const Family& family, const ModelConfig& config) {
   return tied_head(family, config) ? family.embedding : family.head;
@@ -91,15 +94,16 @@ std::vector<LinearSite> linear_sites(const Family& family, const ModelConfig& co
   std::vector<LinearSite> sites;
   for (int layer = 0; layer < config.layers; ++layer)
     for (const LinearRow& row : family.linears)
-      sites.push_back({layer, row.role, tensor_name(row.tensor, layer, ".weight"), extent(row.rows, config), extent(row.cols, config),
-                       row.group});
+      sites.push_back({layer, row.role, tensor_name(row.tensor, layer, ".weight"), extent(row.rows, config),
+                       extent(row.cols, config), row.group});
   return sites;
 }
 
 std::vector<ExpectedTensor> expected_tensors(const Family& family, const ModelConfig& config) {
   std::vector<ExpectedTensor> out = {{family.embedding, {config.vocab_size, config.hidden_size}}};
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    for (const NormRow& row : family.norms) out.push_back({tensor_name(row.tensor, layer, ".weight"), {norm_width(row.place, config)}});
+    for (const NormRow& row : family.norms)
+      out.push_back({tensor_name(row.tensor, layer, ".weight"), {norm_width(row.place, config)}});
     for (const LinearRow& row : family.linears) {
       out.push_back({tensor_name(row.tensor, layer, ".weight"), {extent(row.rows, config), extent(row.cols, config)}});
       if (has_bias(row, config)) out.push_back({tensor_name(row.tensor, layer, ".bias"), {extent(row.rows, config)}});
@@ -114,8 +118,10 @@ void check_tensors(const Family& family, const WeightSource& source) {
   for (const ExpectedTensor& t : expected_tensors(family, source.config())) {
     const std::vector<int64_t> found = source.shape(t.name);
     if (found != t.shape)
-      throw ResourceError("{}: tensor '{}': found shape {}; expected {} by config.json; the checkpoint and its config.json do not belong "
-                          "together", source.folder(), t.name, shape_text(found), shape_text(t.shape));
+      throw ResourceError(
+          "{}: tensor '{}': found shape {}; expected {} by config.json; the checkpoint and its config.json do not belong "
+          "together",
+          source.folder(), t.name, shape_text(found), shape_text(t.shape));
   }
 }
 

@@ -21,8 +21,8 @@ inline constexpr int kLinearRoles = 7;
 enum class NormPlace { kBeforeAttention, kBeforeMlp, kQuery, kKey };
 inline constexpr int kNormPlaces = 4;
 
-enum class NormKind { kRms };                                      // x / rms(x) * gain
-enum class MlpKind { kSwiGlu };                                    // down(silu(gate x) * up x)
+enum class NormKind { kRms };                                         // x / rms(x) * gain
+enum class MlpKind { kSwiGlu };                                       // down(silu(gate x) * up x)
 enum class Extent { kHidden, kQueryWidth, kKvWidth, kIntermediate };  // a size taken from the config
 enum class BiasRule { kNever, kAlways, kAttentionBias, kMlpBias };    // the last two follow the config's switches
 
@@ -60,7 +60,7 @@ struct Family {
 struct LinearSite {
   int layer = 0;
   LinearRole role = LinearRole::kQuery;
-  std::string name;   // "model.layers.3.self_attn.q_proj.weight"
+  std::string name;  // "model.layers.3.self_attn.q_proj.weight"
   int64_t rows = 0;
   int64_t cols = 0;
   std::string group;  // sites of one layer with the same group share their input
@@ -75,7 +75,8 @@ bool tied_head(const Family& family, const ModelConfig& config);
 const std::string& head_tensor(const Family& family, const ModelConfig& config);
 bool has_bias(const LinearRow& row, const ModelConfig& config);
 int64_t extent(Extent e, const ModelConfig& config);
-std::string tensor_name(const std::string& pattern, int64_t layer, const char* suffix);  // fills {i}, appends ".weight" or ".bias"
+std::string tensor_name(const std::string& pattern, int64_t layer,
+                        const char* suffix);  // fills {i}, appends ".weight" or ".bias"
 
 // All quantizable linears of the model, layer by layer in the order of the computation.
 std::vector<LinearSite> linear_sites(const Family& family, const ModelConfig& config);

@@ -130,8 +130,8 @@ BlockWeights load_block(const Family& family, const WeightSource& source, int la
 void forward_block(const Family& family, const ModelConfig& config, const BlockWeights& block, View<float> hidden,
                    int64_t sequence_length, const Backend& backend, Workspace& workspace, const InputObserver& observe) {
   if (sequence_length <= 0 || hidden.rows % sequence_length != 0 || hidden.cols != config.hidden_size)
-    throw Error(ExitCode::kInternalError, fmt::format("forward_block: {} x {} is not whole sequences of {} x {}", hidden.rows, hidden.cols,
-                                                      sequence_length, config.hidden_size));
+    throw Error(ExitCode::kInternalError, fmt::format("forward_block: {} x {} is not whole sequences of {} x {}", hidden.rows,
+                                                      hidden.cols, sequence_length, config.hidden_size));
   const Pass pass{family, config, block, backend, workspace, observe};
   const RotaryTable rotary = rotary_table(config.rotary, config.head_dim);
   const int64_t piece = std::max<int64_t>(1, kPieceRows / sequence_length) * sequence_length;
@@ -142,9 +142,12 @@ void forward_block(const Family& family, const ModelConfig& config, const BlockW
   }
 }
 
-std::vector<float> load_final_norm(const Family& family, const WeightSource& source) { return source.load_vector(family.final_norm); }
+std::vector<float> load_final_norm(const Family& family, const WeightSource& source) {
+  return source.load_vector(family.final_norm);
+}
 
-void apply_final_norm(const Family&, const ModelConfig& config, std::span<const float> gain, View<float> hidden, const Backend& backend) {
+void apply_final_norm(const Family&, const ModelConfig& config, std::span<const float> gain, View<float> hidden,
+                      const Backend& backend) {
   backend.rms_norm(hidden, gain, static_cast<float>(config.norm_eps), hidden);
 }
 

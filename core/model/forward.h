@@ -5,7 +5,8 @@
 //   check_tensors(family, source);
 //   Matrix hidden = embed(family, source, ids);                      // ids: whole sequences one after another
 //   for (int i = 0; i < source.config().layers; ++i)
-//     forward_block(family, source.config(), load_block(family, source, i), hidden.view(), sequence_length, backend, workspace);
+//     forward_block(family, source.config(), load_block(family, source, i), hidden.view(), sequence_length, backend,
+//     workspace);
 //   apply_final_norm(family, source.config(), load_final_norm(family, source), hidden.view(), backend);
 //   backend.head_nll(hidden.view(), load_head(family, source).view(), ...);
 #pragma once
@@ -26,9 +27,9 @@ namespace sage {
 
 struct BlockWeights {
   int layer = 0;
-  std::array<Matrix, kLinearRoles> linear;                  // by LinearRole; 0 x 0 where the family has none
-  std::array<std::vector<float>, kLinearRoles> bias;        // empty = none
-  std::array<std::vector<float>, kNormPlaces> norm;         // by NormPlace; empty = none
+  std::array<Matrix, kLinearRoles> linear;            // by LinearRole; 0 x 0 where the family has none
+  std::array<std::vector<float>, kLinearRoles> bias;  // empty = none
+  std::array<std::vector<float>, kNormPlaces> norm;   // by NormPlace; empty = none
 
   Matrix& weight(LinearRole role) { return linear[static_cast<size_t>(role)]; }
   const Matrix& weight(LinearRole role) const { return linear[static_cast<size_t>(role)]; }
@@ -52,8 +53,8 @@ Matrix embed(const Family& family, const WeightSource& source, std::span<const i
 
 BlockWeights load_block(const Family& family, const WeightSource& source, int layer);
 
-// hidden += attention(norm(hidden)); hidden += mlp(norm(hidden)), in place. hidden holds whole sequences of sequence_length rows
-// one after another (hidden.rows is a multiple of it), each starting at position 0.
+// hidden += attention(norm(hidden)); hidden += mlp(norm(hidden)), in place. hidden holds whole sequences of sequence_length
+// rows one after another (hidden.rows is a multiple of it), each starting at position 0.
 void forward_block(const Family& family, const ModelConfig& config, const BlockWeights& block, View<float> hidden,
                    int64_t sequence_length, const Backend& backend, Workspace& workspace, const InputObserver& observe = {});
 

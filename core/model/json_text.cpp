@@ -17,7 +17,8 @@ nlohmann::json parse_json_object(std::string_view text, const std::string& path)
       case Json::parse_event_t::object_start: keys.emplace_back(); [[fallthrough]];
       case Json::parse_event_t::array_start:
         if (depth >= kMaxJsonDepth)
-          throw ResourceError("{}: nested deeper than {} levels; expected an ordinary configuration; check the file", path, kMaxJsonDepth);
+          throw ResourceError("{}: nested deeper than {} levels; expected an ordinary configuration; check the file", path,
+                              kMaxJsonDepth);
         break;
       case Json::parse_event_t::object_end: keys.pop_back(); break;
       case Json::parse_event_t::key:
@@ -35,10 +36,10 @@ nlohmann::json parse_json_object(std::string_view text, const std::string& path)
   try {
     json = Json::parse(text.begin(), text.end(), watch);
   } catch (const Json::exception& e) {
-    throw ResourceError("{}: not valid JSON ({}); expected one UTF-8 JSON object; check the file or fetch it again", path, e.what());
+    throw ResourceError("{}: not valid JSON ({}); expected one UTF-8 JSON object; check the file or fetch it again", path,
+                        e.what());
   }
-  if (!json.is_object())
-    throw ResourceError("{}: {}; expected a JSON object; check the file", path, json_excerpt(json));
+  if (!json.is_object()) throw ResourceError("{}: {}; expected a JSON object; check the file", path, json_excerpt(json));
   return json;
 }
 

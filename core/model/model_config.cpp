@@ -17,7 +17,8 @@ using Json = nlohmann::json;
 // Typed, range-checked access to one JSON object. `prefix` names nested objects ("rope_scaling.").
 class Fields {
  public:
-  Fields(const Json& json, const std::string& path, std::string prefix = "") : json_(json), path_(path), prefix_(std::move(prefix)) {}
+  Fields(const Json& json, const std::string& path, std::string prefix = "")
+      : json_(json), path_(path), prefix_(std::move(prefix)) {}
 
   // First of the spellings that is present and not null.
   const Json* find(std::initializer_list<const char*> names) const {
@@ -27,7 +28,8 @@ class Fields {
     }
     return nullptr;
   }
-  int64_t integer(std::initializer_list<const char*> names, int64_t low, int64_t high, std::optional<int64_t> otherwise = {}) const {
+  int64_t integer(std::initializer_list<const char*> names, int64_t low, int64_t high,
+                  std::optional<int64_t> otherwise = {}) const {
     const Json* v = find(names);
     const std::string expected = fmt::format("an integer in {} .. {}", low, high);
     if (v == nullptr) return otherwise ? *otherwise : missing(*names.begin(), expected);
@@ -45,7 +47,8 @@ class Fields {
       if (otherwise) return *otherwise;
       missing(*names.begin(), expected);
     }
-    if (!v->is_number() || !(v->get<double>() >= low && v->get<double>() <= high)) fail(*names.begin(), json_excerpt(*v), expected);
+    if (!v->is_number() || !(v->get<double>() >= low && v->get<double>() <= high))
+      fail(*names.begin(), json_excerpt(*v), expected);
     return v->get<double>();
   }
   bool flag(const char* name, bool otherwise) const {
@@ -61,7 +64,8 @@ class Fields {
     return v->get<std::string>();
   }
   [[noreturn]] void fail(const std::string& name, const std::string& found, const std::string& expected) const {
-    throw ResourceError("{}: {}{}: found {}; expected {}; check the model's configuration", path_, prefix_, name, found, expected);
+    throw ResourceError("{}: {}{}: found {}; expected {}; check the model's configuration", path_, prefix_, name, found,
+                        expected);
   }
   [[noreturn]] int64_t missing(const std::string& name, const std::string& expected) const {
     throw ResourceError("{}: {}{} is missing; expected {}; check the model's configuration", path_, prefix_, name, expected);
@@ -91,12 +95,15 @@ RotaryConfig read_rotary(const Fields& top, const std::string& path) {
   r.theta = f.number({"rope_theta"}, 1e-3, 1e12, r.theta);
   const std::string kind = f.text({"rope_type", "type"}, "");
   if (kind.empty()) {
-    // Without a kind, only a bare {rope_theta} is clear; per-layer tables ("full_attention": {...}) are another family's business.
+    // Without a kind, only a bare {rope_theta} is clear; per-layer tables ("full_attention": {...}) are another family's
+    // business.
     for (const auto& [key, value] : block->items())
-      if (key != "rope_theta" && !value.is_null()) f.fail("rope_type", "no kind but '" + key + "'", "default, linear or llama3");
+      if (key != "rope_theta" && !value.is_null())
+        f.fail("rope_type", "no kind but '" + key + "'", "default, linear or llama3");
     return r;
   }
-  if (f.number({"partial_rotary_factor"}, 0, 1, 1.0) != 1.0) f.fail("partial_rotary_factor", "a part of the head", "1 (the whole head)");
+  if (f.number({"partial_rotary_factor"}, 0, 1, 1.0) != 1.0)
+    f.fail("partial_rotary_factor", "a part of the head", "1 (the whole head)");
   if (kind == "default") return r;
   if (kind != "linear" && kind != "llama3") f.fail("rope_type", "'" + kind + "'", "default, linear or llama3");
   r.scaling = kind == "linear" ? RotaryConfig::Scaling::kLinear : RotaryConfig::Scaling::kLlama3;
@@ -105,7 +112,8 @@ RotaryConfig read_rotary(const Fields& top, const std::string& path) {
     r.low_freq_factor = f.number({"low_freq_factor"}, 1e-6, 1e6);
     r.high_freq_factor = f.number({"high_freq_factor"}, 1e-6, 1e6);
     if (r.high_freq_factor <= r.low_freq_factor)
-      f.fail("high_freq_factor", fmt::format("{}", r.high_freq_factor), fmt::format("more than low_freq_factor = {}", r.low_freq_factor));
+      f.fail("high_freq_factor", fmt::format("{}", r.high_freq_factor),
+             fmt::format("more than low_freq_factor = {}", r.low_freq_factor));
     r.original_positions = f.integer({"original_max_position_embeddings"}, 1, kMaxPositions);
   }
   return r;
@@ -149,7 +157,8 @@ ModelConfig parse_model_config(std::string_view text, const std::string& path) {
   c.sliding_window = f.flag("use_sliding_window", true) ? f.integer({"sliding_window"}, 0, kMaxPositions, 0) : 0;
   c.norm_eps = f.number({"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"}, 0, 1, 1e-6);
   c.rotary = read_rotary(f, path);
-  if (f.number({"partial_rotary_factor"}, 0, 1, 1.0) != 1.0) f.fail("partial_rotary_factor", "a part of the head", "1 (the whole head)");
+  if (f.number({"partial_rotary_factor"}, 0, 1, 1.0) != 1.0)
+    f.fail("partial_rotary_factor", "a part of the head", "1 (the whole head)");
   c.attention_bias = f.flag("attention_bias", false);
   c.mlp_bias = f.flag("mlp_bias", false);
   if (f.find({"tie_word_embeddings"}) != nullptr) c.tie_word_embeddings = f.flag("tie_word_embeddings", false);
@@ -175,7 +184,8 @@ ModelConfig read_model_config(const std::string& folder) {
   namespace fs = std::filesystem;
   std::error_code error;
   if (!fs::is_directory(folder, error))
-    throw ResourceError("{}: no such folder; expected a Hugging Face model directory with config.json and safetensors files", folder);
+    throw ResourceError("{}: no such folder; expected a Hugging Face model directory with config.json and safetensors files",
+                        folder);
   const std::string path = (fs::path(folder) / "config.json").string();
   if (!fs::exists(path, error))
     throw ResourceError("{}: not found; expected a Hugging Face model directory with config.json and safetensors files", path);

@@ -43,8 +43,8 @@ struct ModelConfig {
   std::string activation;                   // hidden_act, "silu"
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
-  std::string torch_dtype;            // "float16"; informative
-  std::string quantization_method;    // quantization_config.quant_method, "" for full precision
+  std::string torch_dtype;          // "float16"; informative
+  std::string quantization_method;  // quantization_config.quant_method, "" for full precision
 
   int64_t query_width() const { return heads * head_dim; }
   int64_t kv_width() const { return kv_heads * head_dim; }

@@ -22,10 +22,10 @@ struct DTypeRow {
   uint64_t bytes;
 };
 constexpr DTypeRow kDTypes[] = {
-    {DType::kBool, "BOOL", 1},  {DType::kU8, "U8", 1},   {DType::kI8, "I8", 1},   {DType::kF8E5M2, "F8_E5M2", 1},
+    {DType::kBool, "BOOL", 1},      {DType::kU8, "U8", 1},          {DType::kI8, "I8", 1},   {DType::kF8E5M2, "F8_E5M2", 1},
     {DType::kF8E4M3, "F8_E4M3", 1}, {DType::kF8E8M0, "F8_E8M0", 1}, {DType::kU16, "U16", 2}, {DType::kI16, "I16", 2},
-    {DType::kF16, "F16", 2},    {DType::kBF16, "BF16", 2}, {DType::kU32, "U32", 4}, {DType::kI32, "I32", 4},
-    {DType::kF32, "F32", 4},    {DType::kU64, "U64", 8}, {DType::kI64, "I64", 8}, {DType::kF64, "F64", 8},
+    {DType::kF16, "F16", 2},        {DType::kBF16, "BF16", 2},      {DType::kU32, "U32", 4}, {DType::kI32, "I32", 4},
+    {DType::kF32, "F32", 4},        {DType::kU64, "U64", 8},        {DType::kI64, "I64", 8}, {DType::kF64, "F64", 8},
     {DType::kC64, "C64", 8},
 };
 const DTypeRow& row_of(DType dtype) {
@@ -56,13 +56,15 @@ bool parse_dtype(std::string_view name, DType* out) {
 
 int64_t TensorInfo::elements() const {
   int64_t n = 1;
-  for (int64_t d : shape) n *= d;  // parsing made sure that it fits
+  for (int64_t d : shape)
+    n *= d;  // parsing made sure that it fits
   return n;
 }
 
 std::string TensorInfo::shape_text() const { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-SafetensorsFile::SafetensorsFile(const std::string& path) : path_(path), map_(std::make_unique<MappedFile>(path)), file_(map_->bytes()) {
+SafetensorsFile::SafetensorsFile(const std::string& path)
+    : path_(path), map_(std::make_unique<MappedFile>(path)), file_(map_->bytes()) {
   parse();
 }
 
@@ -76,23 +78,26 @@ SafetensorsFile SafetensorsFile::from_memory(std::span<const std::byte> file, st
 
 void SafetensorsFile::parse() {
   if (file_.size() < 8)
-    throw ResourceError("{}: {} bytes; expected at least the 8-byte header length; the file is truncated or not safetensors", path_,
-                        file_.size());
+    throw ResourceError("{}: {} bytes; expected at least the 8-byte header length; the file is truncated or not safetensors",
+                        path_, file_.size());
   uint64_t length = 0;
-  for (int i = 7; i >= 0; --i) length = length << 8 | std::to_integer<uint64_t>(file_[static_cast<size_t>(i)]);
+  for (int i = 7; i >= 0; --i)
+    length = length << 8 | std::to_integer<uint64_t>(file_[static_cast<size_t>(i)]);
   if (length > kMaxSafetensorsHeader)
     throw ResourceError("{}: header of {} bytes; expected at most {}; the file is damaged or not safetensors", path_, length,
                         kMaxSafetensorsHeader);
   if (length > file_.size() - 8)
-    throw ResourceError("{}: header of {} bytes in a file of {}; expected the header inside the file; the file is truncated, fetch it again",
-                        path_, length, file_.size());
+    throw ResourceError(
+        "{}: header of {} bytes in a file of {}; expected the header inside the file; the file is truncated, fetch it again",
+        path_, length, file_.size());
   header_bytes_ = 8 + length;
   const std::string_view json(reinterpret_cast<const char*>(file_.data()) + 8, length);
   SafetensorsHeader header = parse_safetensors_header(json, file_.size() - header_bytes_, path_);
   tensors_ = std::move(header.tensors);
   metadata_ = std::move(header.metadata);
   by_name_.reserve(tensors_.size());
-  for (size_t i = 0; i < tensors_.size(); ++i) by_name_.emplace(tensors_[i].name, i);
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    by_name_.emplace(tensors_[i].name, i);
 }
 
 const TensorInfo* SafetensorsFile::find(const std::string& name) const {
@@ -103,7 +108,8 @@ const TensorInfo* SafetensorsFile::find(const std::string& name) const {
 const TensorInfo& SafetensorsFile::at(const std::string& name) const {
   if (const TensorInfo* t = find(name)) return *t;
   std::vector<std::string> names;
-  for (const TensorInfo& t : tensors_) names.push_back(t.name);
+  for (const TensorInfo& t : tensors_)
+    names.push_back(t.name);
   const std::string near = nearest_name(name, names);
   throw ResourceError("{}: no tensor {}; expected it among the file's {} tensors{}", path_, quoted_name(name), tensors_.size(),
                       near.empty() ? "" : fmt::format("; the nearest name is {}", quoted_name(near)));
@@ -119,8 +125,8 @@ void SafetensorsFile::to_float(const TensorInfo& t, int64_t first, std::span<flo
                         quoted_name(t.name), dtype_name(t.dtype));
   const auto n = static_cast<int64_t>(out.size());
   if (first < 0 || n > t.elements() - first)
-    throw Error(ExitCode::kInternalError, fmt::format("{}: elements [{}, {}) of {} asked for", quoted_name(t.name), first, first + n,
-                                                      t.elements()));
+    throw Error(ExitCode::kInternalError,
+                fmt::format("{}: elements [{}, {}) of {} asked for", quoted_name(t.name), first, first + n, t.elements()));
   const uint64_t width = dtype_bytes(t.dtype);
   const std::byte* from = bytes(t).data() + static_cast<uint64_t>(first) * width;
   constexpr int64_t kPiece = 8192;  // stays in the first-level cache between widening and the check
@@ -128,17 +134,22 @@ void SafetensorsFile::to_float(const TensorInfo& t, int64_t first, std::span<flo
     const int64_t count = std::min(kPiece, n - at);
     const std::byte* src = from + static_cast<uint64_t>(at) * width;
     float* dst = out.data() + at;
-    if (t.dtype == DType::kF32) std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
-    else if (t.dtype == DType::kF16) widen_half(src, count, dst);
-    else widen_bfloat16(src, count, dst);
+    if (t.dtype == DType::kF32)
+      std::memcpy(dst, src, static_cast<size_t>(count) * sizeof(float));
+    else if (t.dtype == DType::kF16)
+      widen_half(src, count, dst);
+    else
+      widen_bfloat16(src, count, dst);
     if (finite == Finite::kRequire && !all_finite(dst, count)) {
       int64_t bad = 0;
-      while (std::isfinite(dst[bad])) ++bad;
+      while (std::isfinite(dst[bad]))
+        ++bad;
       const int64_t index = first + at + bad;
       std::string place = fmt::format("element {}", index);
       if (t.shape.size() == 2) place = fmt::format("row {}, column {}", index / t.shape[1], index % t.shape[1]);
-      throw ResourceError("{}: tensor {}: {} at {}; expected finite numbers; the file is damaged or the model diverged in training", path_,
-                          quoted_name(t.name), std::isnan(dst[bad]) ? "NaN" : "infinity", place);
+      throw ResourceError(
+          "{}: tensor {}: {} at {}; expected finite numbers; the file is damaged or the model diverged in training", path_,
+          quoted_name(t.name), std::isnan(dst[bad]) ? "NaN" : "infinity", place);
     }
   }
 }

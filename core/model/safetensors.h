@@ -23,10 +23,26 @@
 namespace sage {
 
 enum class DType {
-  kBool, kU8, kI8, kF8E5M2, kF8E4M3, kF8E8M0, kU16, kI16, kF16, kBF16, kU32, kI32, kF32, kU64, kI64, kF64, kC64
+  kBool,
+  kU8,
+  kI8,
+  kF8E5M2,
+  kF8E4M3,
+  kF8E8M0,
+  kU16,
+  kI16,
+  kF16,
+  kBF16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kF64,
+  kC64
 };
-const char* dtype_name(DType dtype);    // "F16"
-uint64_t dtype_bytes(DType dtype);      // 2
+const char* dtype_name(DType dtype);  // "F16"
+uint64_t dtype_bytes(DType dtype);    // 2
 bool parse_dtype(std::string_view name, DType* out);
 
 struct TensorInfo {
@@ -66,12 +82,13 @@ class SafetensorsFile {
   uint64_t payload_bytes() const { return file_.size() - header_bytes_; }
   uint64_t file_bytes() const { return file_.size(); }
 
-  // Elements [first, first + out.size()) of an F32, F16 or BF16 tensor, exactly widened to float. Other dtypes are a ResourceError.
+  // Elements [first, first + out.size()) of an F32, F16 or BF16 tensor, exactly widened to float. Other dtypes are a
+  // ResourceError.
   void to_float(const TensorInfo& tensor, int64_t first, std::span<float> out, Finite finite = Finite::kRequire) const;
   Matrix load_matrix(const std::string& name, Finite finite = Finite::kRequire) const;              // exactly two dimensions
   std::vector<float> load_vector(const std::string& name, Finite finite = Finite::kRequire) const;  // exactly one dimension
   std::vector<int64_t> load_integers(const std::string& name) const;  // any integer dtype, any shape, flattened
-  std::vector<double> load_doubles(const std::string& name) const;    // F64, F32, F16 or BF16, any shape, flattened; may hold NaN
+  std::vector<double> load_doubles(const std::string& name) const;  // F64, F32, F16 or BF16, any shape, flattened; may hold NaN
   // The tensor's pages are no longer needed (they come back from disk when read again).
   void release(const TensorInfo& tensor) const;
 
@@ -94,7 +111,7 @@ using ByteSink = std::function<void(std::span<const std::byte>)>;
 using ByteProvider = std::function<void(const ByteSink&)>;
 
 struct SafetensorsSizes {
-  uint64_t header_bytes = 0;   // length field, header and padding
+  uint64_t header_bytes = 0;  // length field, header and padding
   uint64_t payload_bytes = 0;
   uint64_t total() const { return header_bytes + payload_bytes; }
 };

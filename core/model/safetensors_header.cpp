@@ -40,11 +40,13 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
 
   bool string(string_t& v) override {
     if (level_ == Level::kMetadata) {
-      if (!out_.metadata.emplace(field_, v).second) fail(fmt::format("metadata key {} twice", quoted_name(field_)), "unique keys");
+      if (!out_.metadata.emplace(field_, v).second)
+        fail(fmt::format("metadata key {} twice", quoted_name(field_)), "unique keys");
       return true;
     }
     if (level_ != Level::kTensor || field_ != "dtype") return unexpected(fmt::format("the text {}", quoted_name(v)));
-    if (!parse_dtype(v, &tensor_.dtype)) fail(fmt::format("dtype {}", quoted_name(v)), "a dtype of the safetensors format, e.g. F32, F16, BF16");
+    if (!parse_dtype(v, &tensor_.dtype))
+      fail(fmt::format("dtype {}", quoted_name(v)), "a dtype of the safetensors format, e.g. F32, F16, BF16");
     return true;
   }
 
@@ -104,23 +106,25 @@ class HeaderReader final : public nlohmann::json_sax<Json> {
   }
 
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
-    throw ResourceError("{}: the header is not valid JSON at byte {}; expected one UTF-8 JSON object; the file is damaged, fetch it again",
-                        path_, position + 8);
+    throw ResourceError(
+        "{}: the header is not valid JSON at byte {}; expected one UTF-8 JSON object; the file is damaged, fetch it again",
+        path_, position + 8);
   }
 
  private:
   enum class Level { kOutside, kTop, kTensor, kMetadata, kArray, kDone };
 
   [[noreturn]] void fail(const std::string& found, const std::string& expected) {
-    throw ResourceError("{}: tensor {}: found {}; expected {}; the file is damaged or not a safetensors file, fetch it again", path_,
-                        quoted_name(name_), found, expected);
+    throw ResourceError("{}: tensor {}: found {}; expected {}; the file is damaged or not a safetensors file, fetch it again",
+                        path_, quoted_name(name_), found, expected);
   }
   bool unexpected(const std::string& found) {
     if (level_ == Level::kOutside)
       throw ResourceError("{}: the header is {}; expected one JSON object; the file is damaged, fetch it again", path_, found);
     if (level_ == Level::kMetadata) fail(fmt::format("{} in __metadata__", found), "texts only");
     fail(level_ == Level::kTop ? found : fmt::format("{} for {}", found, quoted_name(field_)),
-         level_ == Level::kTop ? "an object with dtype, shape and data_offsets" : "dtype as text, shape and data_offsets as lists of numbers");
+         level_ == Level::kTop ? "an object with dtype, shape and data_offsets"
+                               : "dtype as text, shape and data_offsets as lists of numbers");
   }
 
   SafetensorsHeader& out_;
@@ -140,8 +144,10 @@ std::string quoted_name(std::string_view name) {
   std::string out = "'";
   for (size_t i = 0; i < std::min(name.size(), kShown); ++i) {
     const auto c = static_cast<unsigned char>(name[i]);
-    if (c < 0x20 || c == 0x7f) out += fmt::format("\\x{:02x}", c);
-    else out += name[i];
+    if (c < 0x20 || c == 0x7f)
+      out += fmt::format("\\x{:02x}", c);
+    else
+      out += name[i];
   }
   return out + (name.size() > kShown ? "...'" : "'");
 }
@@ -157,11 +163,14 @@ bool tensor_bytes(const std::vector<int64_t>& shape, DType dtype, uint64_t* out)
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t payload_bytes, const std::string& path) {
   // The JSON library would skip a byte order mark or leading white space; the format has neither.
   if (json.empty() || json.front() != '{')
-    throw ResourceError("{}: the header does not begin with '{{'; expected one JSON object; not a safetensors file, or a damaged one", path);
+    throw ResourceError(
+        "{}: the header does not begin with '{{'; expected one JSON object; not a safetensors file, or a damaged one", path);
   // It would also take a NUL byte for the end of the text.
   if (const size_t nul = json.find('\0'); nul != std::string_view::npos)
-    throw ResourceError("{}: the header is not valid JSON at byte {} (NUL); expected one UTF-8 JSON object; the file is damaged, fetch it "
-                        "again", path, nul + 8);
+    throw ResourceError(
+        "{}: the header is not valid JSON at byte {} (NUL); expected one UTF-8 JSON object; the file is damaged, fetch it "
+        "again",
+        path, nul + 8);
   SafetensorsHeader header;
   HeaderReader reader(header, path);
   Json::sax_parse(json.begin(), json.end(), &reader);
@@ -169,14 +178,17 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t paylo
   for (const TensorInfo& t : header.tensors) {
     uint64_t bytes = 0;
     if (!tensor_bytes(t.shape, t.dtype, &bytes))
-      throw ResourceError("{}: tensor {}: shape {} of {} overflows; expected a size that fits the file; the file is damaged, fetch it again",
-                          path, quoted_name(t.name), t.shape_text(), dtype_name(t.dtype));
+      throw ResourceError(
+          "{}: tensor {}: shape {} of {} overflows; expected a size that fits the file; the file is damaged, fetch it again",
+          path, quoted_name(t.name), t.shape_text(), dtype_name(t.dtype));
     if (t.begin > t.end || t.end > payload_bytes)
-      throw ResourceError("{}: tensor {}: data_offsets [{}, {}] lie outside the payload of {} bytes; the file is truncated or damaged, "
-                          "fetch it again", path, quoted_name(t.name), t.begin, t.end, payload_bytes);
+      throw ResourceError(
+          "{}: tensor {}: data_offsets [{}, {}] lie outside the payload of {} bytes; the file is truncated or damaged, "
+          "fetch it again",
+          path, quoted_name(t.name), t.begin, t.end, payload_bytes);
     if (t.end - t.begin != bytes)
-      throw ResourceError("{}: tensor {}: {} bytes of data for {} {}; expected {} bytes; the file is damaged, fetch it again", path,
-                          quoted_name(t.name), t.end - t.begin, dtype_name(t.dtype), t.shape_text(), bytes);
+      throw ResourceError("{}: tensor {}: {} bytes of data for {} {}; expected {} bytes; the file is damaged, fetch it again",
+                          path, quoted_name(t.name), t.end - t.begin, dtype_name(t.dtype), t.shape_text(), bytes);
   }
   std::stable_sort(header.tensors.begin(), header.tensors.end(), [](const TensorInfo& a, const TensorInfo& b) {
     return a.begin != b.begin ? a.begin < b.begin : a.end < b.end;
@@ -184,14 +196,16 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t paylo
   uint64_t covered = 0;
   for (const TensorInfo& t : header.tensors) {
     if (t.begin != covered)
-      throw ResourceError("{}: tensor {}: data_offsets [{}, {}] {}; expected to begin at {}; the file is damaged, fetch it again", path,
-                          quoted_name(t.name), t.begin, t.end,
-                          t.begin < covered ? "overlap another tensor" : "leave a hole before them", covered);
+      throw ResourceError(
+          "{}: tensor {}: data_offsets [{}, {}] {}; expected to begin at {}; the file is damaged, fetch it again", path,
+          quoted_name(t.name), t.begin, t.end, t.begin < covered ? "overlap another tensor" : "leave a hole before them",
+          covered);
     covered = t.end;
   }
   if (covered != payload_bytes)
-    throw ResourceError("{}: the tensors cover {} bytes; expected all {} bytes of the payload; the file is damaged, fetch it again", path,
-                        covered, payload_bytes);
+    throw ResourceError(
+        "{}: the tensors cover {} bytes; expected all {} bytes of the payload; the file is damaged, fetch it again", path,
+        covered, payload_bytes);
   return header;
 }
 

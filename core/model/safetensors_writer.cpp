@@ -11,7 +11,8 @@ namespace sage {
 void SafetensorsWriter::add(std::string name, DType dtype, std::vector<int64_t> shape, ByteProvider provider) {
   uint64_t bytes = 0;
   if (!tensor_bytes(shape, dtype, &bytes))
-    throw Error(ExitCode::kInternalError, fmt::format("safetensors writer: tensor {} has an impossible shape", quoted_name(name)));
+    throw Error(ExitCode::kInternalError,
+                fmt::format("safetensors writer: tensor {} has an impossible shape", quoted_name(name)));
   entries_.push_back({std::move(name), dtype, std::move(shape), bytes, std::move(provider)});
 }
 
@@ -21,7 +22,8 @@ void SafetensorsWriter::add(std::string name, DType dtype, std::vector<int64_t> 
 
 std::vector<const SafetensorsWriter::Entry*> SafetensorsWriter::payload_order() const {
   std::vector<const Entry*> order;
-  for (const Entry& e : entries_) order.push_back(&e);
+  for (const Entry& e : entries_)
+    order.push_back(&e);
   std::stable_sort(order.begin(), order.end(),
                    [](const Entry* a, const Entry* b) { return dtype_bytes(a->dtype) > dtype_bytes(b->dtype); });
   return order;
@@ -55,7 +57,8 @@ std::string SafetensorsWriter::header(const std::vector<const Entry*>& order) co
 SafetensorsSizes SafetensorsWriter::sizes() const {
   SafetensorsSizes s;
   s.header_bytes = 8 + header(payload_order()).size();
-  for (const Entry& e : entries_) s.payload_bytes += e.bytes;
+  for (const Entry& e : entries_)
+    s.payload_bytes += e.bytes;
   return s;
 }
 
@@ -64,7 +67,8 @@ SafetensorsSizes SafetensorsWriter::write(const std::string& path) const {
   const std::string json = header(order);
   AtomicFile file(path);
   char length[8];
-  for (int i = 0; i < 8; ++i) length[i] = static_cast<char>(json.size() >> (8 * i) & 0xff);
+  for (int i = 0; i < 8; ++i)
+    length[i] = static_cast<char>(json.size() >> (8 * i) & 0xff);
   file.write(std::string_view(length, 8));
   file.write(json);
   SafetensorsSizes s{file.bytes_written(), 0};

@@ -67,7 +67,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view utf8, bool add_special_t
     std::vector<std::string> pieces;
     pieces.push_back(std::move(text));
     if (t.pre_tokenizer) pieces = t.pre_tokenizer(std::move(pieces));
-    for (std::string& piece : pieces) encode_piece(piece);
+    for (std::string& piece : pieces)
+      encode_piece(piece);
   };
 
   for (const auto& part : t.raw.cut(utf8)) {
@@ -98,17 +99,19 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   tokens.reserve(ids.size());
   for (int32_t id : ids) {
     if (id < 0 || id >= vocabulary_size() || !t.used[static_cast<size_t>(id)]) {
-      throw UserError("token id {}: not in the vocabulary of {}; expected 0 to {}; check that the ids come from this tokenizer", id,
-                      t.name, vocabulary_size() - 1);
+      throw UserError("token id {}: not in the vocabulary of {}; expected 0 to {}; check that the ids come from this tokenizer",
+                      id, t.name, vocabulary_size() - 1);
     }
     if (skip_special_tokens && t.special[static_cast<size_t>(id)]) continue;
     tokens.push_back(t.tokens[static_cast<size_t>(id)]);
   }
   std::string text;
   if (t.decoder) {
-    for (const std::string& part : t.decoder(std::move(tokens))) text += part;
+    for (const std::string& part : t.decoder(std::move(tokens)))
+      text += part;
   } else {
-    for (size_t i = 0; i < tokens.size(); ++i) text += (i > 0 ? " " : "") + tokens[i];
+    for (size_t i = 0; i < tokens.size(); ++i)
+      text += (i > 0 ? " " : "") + tokens[i];
   }
   return text;
 }

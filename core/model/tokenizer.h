@@ -2,11 +2,12 @@
 //
 // Supported: model BPE (merges as "a b" strings or as pairs, ignore_merges, unk_token, fuse_unk); pre-tokenizers ByteLevel,
 // Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC, NFD, NFKC, NFKD,
-// Lowercase, Strip, Replace, Prepend, Sequence; added tokens (special, lstrip, rstrip, single_word, normalized); post-processors
-// TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel, Fuse, Replace, Sequence.
-// Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never read approximately.
-// Where we differ on purpose: `truncation` and `padding` are ignored (whole texts are tokenized), an added token whose number
-// contradicts the vocabulary is an error (the library renumbers it with a warning), and text that is not UTF-8 is an error.
+// Lowercase, Strip, Replace, Prepend, Sequence; added tokens (special, lstrip, rstrip, single_word, normalized);
+// post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel, Fuse,
+// Replace, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
+// read approximately. Where we differ on purpose: `truncation` and `padding` are ignored (whole texts are tokenized), an added
+// token whose number contradicts the vocabulary is an error (the library renumbers it with a warning), and text that is not
+// UTF-8 is an error.
 //
 // Cost: a word of n characters is merged with a heap over a linked list, n log n; words met before in the same call are
 // remembered. 1.3 MB of English with a vocabulary of 49152 takes 0.12 s on one core.

@@ -14,7 +14,8 @@ void AddedTokenFinder::prepare() {
   // Two tokens whose normalized texts coincide: the first one given wins.
   const auto same = [](const Entry& a, const Entry& b) { return a.key == b.key; };
   entries_.erase(std::unique(entries_.begin(), entries_.end(), same), entries_.end());
-  for (const Entry& e : entries_) starts_[static_cast<unsigned char>(e.key[0])] = true;
+  for (const Entry& e : entries_)
+    starts_[static_cast<unsigned char>(e.key[0])] = true;
 }
 
 const AddedTokenFinder::Entry* AddedTokenFinder::longest_at(std::string_view text, size_t at) const {

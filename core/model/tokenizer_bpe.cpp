@@ -64,7 +64,8 @@ void Bpe::encode(std::string_view piece, std::vector<int32_t>& out) const {
     const auto merge = merges.find(pair_key(symbols[left].id, symbols[right].id));
     if (merge != merges.end()) queue.push({merge->second.rank, left, merge->second.id});
   };
-  for (size_t i = 0; i + 1 < symbols.size(); ++i) offer(static_cast<int32_t>(i));
+  for (size_t i = 0; i + 1 < symbols.size(); ++i)
+    offer(static_cast<int32_t>(i));
   while (!queue.empty()) {
     const Candidate top = queue.top();
     queue.pop();
@@ -81,7 +82,8 @@ void Bpe::encode(std::string_view piece, std::vector<int32_t>& out) const {
     if (left.previous >= 0) offer(left.previous);
     offer(top.position);
   }
-  for (int32_t i = 0; i >= 0; i = symbols[i].next) out.push_back(symbols[i].id);
+  for (int32_t i = 0; i >= 0; i = symbols[i].next)
+    out.push_back(symbols[i].id);
 }
 
 }  // namespace sage::tok

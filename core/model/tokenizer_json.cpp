@@ -15,7 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr int kMaxDepth = 32;
-constexpr size_t kMaxValues = 8'000'000;      // Gemma's quarter million tokens with half a million merges have two million
+constexpr size_t kMaxValues = 8'000'000;  // Gemma's quarter million tokens with half a million merges have two million
 constexpr int32_t kMaxId = (1 << 22) - 1;
 constexpr size_t kMaxAddedBytes = 16 << 20;
 
@@ -74,8 +74,8 @@ class Node {
     return n.null() ? fallback : n.boolean();
   }
   [[noreturn]] void unsupported(const std::string& type, const char* supported) const {
-    throw ResourceError("{}: type \"{}\" is not supported; expected one of {}; use a model whose tokenizer is a byte-level BPE", path_,
-                        type, supported);
+    throw ResourceError("{}: type \"{}\" is not supported; expected one of {}; use a model whose tokenizer is a byte-level BPE",
+                        path_, type, supported);
   }
 
  private:
@@ -86,7 +86,8 @@ class Node {
 
 std::vector<Node> items(const Node& list) {
   std::vector<Node> out;
-  for (size_t i = 0; i < list.array().size(); ++i) out.push_back(list.at(i));
+  for (size_t i = 0; i < list.array().size(); ++i)
+    out.push_back(list.at(i));
   return out;
 }
 
@@ -133,7 +134,8 @@ Normalizer read_normalizer(const Node& node) {
   if (type == "Prepend") return normalize_prepend(node.at("prepend").text());
   if (type == "Sequence") {
     std::vector<Normalizer> steps;
-    for (const Node& step : items(node.at("normalizers"))) steps.push_back(read_normalizer(step));
+    for (const Node& step : items(node.at("normalizers")))
+      steps.push_back(read_normalizer(step));
     return normalize_sequence(std::move(steps));
   }
   node.unsupported(type, kSupported);
@@ -170,7 +172,8 @@ PreTokenizer read_pre_tokenizer(const Node& node) {
     return pre_split(Regex::literal(node.at("delimiter").text(), node.path()), SplitBehavior::kRemoved, false);
   if (type == "Sequence") {
     std::vector<PreTokenizer> steps;
-    for (const Node& step : items(node.at("pretokenizers"))) steps.push_back(read_pre_tokenizer(step));
+    for (const Node& step : items(node.at("pretokenizers")))
+      steps.push_back(read_pre_tokenizer(step));
     return pre_sequence(std::move(steps));
   }
   node.unsupported(type, kSupported);
@@ -184,7 +187,8 @@ Decoder read_decoder(const Node& node) {
   if (type == "Replace") return decode_replace(read_pattern(node.at("pattern")), node.at("content").text());
   if (type == "Sequence") {
     std::vector<Decoder> steps;
-    for (const Node& step : items(node.at("decoders"))) steps.push_back(read_decoder(step));
+    for (const Node& step : items(node.at("decoders")))
+      steps.push_back(read_decoder(step));
     return decode_sequence(std::move(steps));
   }
   node.unsupported(type, kSupported);
@@ -225,7 +229,8 @@ Bpe read_model(const Node& node) {
   for (const auto& [token, value] : vocabulary.object()) {
     const int32_t id = Node(value, fmt::format("{}[\"{}\"]", vocabulary.path(), token.substr(0, 40))).id();
     const auto [owner, fresh] = owners.emplace(id, &token);
-    if (!fresh) vocabulary.fail(fmt::format("tokens \"{}\" and \"{}\" both have id {}", *owner->second, token, id), "one token per id");
+    if (!fresh)
+      vocabulary.fail(fmt::format("tokens \"{}\" and \"{}\" both have id {}", *owner->second, token, id), "one token per id");
     bpe.vocabulary.emplace(token, id);
   }
   const Node unknown = node.get("unk_token");
@@ -281,8 +286,9 @@ std::vector<AddedToken> read_added(const Node& list, const Vocabulary& vocabular
     const int64_t expected = known != vocabulary.end() ? known->second : fresh ? next : out[before->second].id;
     if (token.id != expected) {
       node.fail(fmt::format("token \"{}\" has id {}", token.content.substr(0, 80), token.id),
-                known != vocabulary.end() ? fmt::format("{}, its id in the vocabulary", expected)
-                                          : fmt::format("{}, the next free id (added tokens are numbered without gaps)", expected));
+                known != vocabulary.end()
+                    ? fmt::format("{}, its id in the vocabulary", expected)
+                    : fmt::format("{}, the next free id (added tokens are numbered without gaps)", expected));
     }
     if (known == vocabulary.end() && fresh) ++next;
     if (fresh)
@@ -314,7 +320,8 @@ void read_template(const Node& node, Template& out) {
     const std::string& name = special.at("id").text();
     if (specials.null()) special.fail("names \"" + name + "\", but there are no \"special_tokens\"", "them to be there");
     const Node entry = specials.at(name.c_str());
-    for (const Node& id : items(entry.at("ids"))) (text_seen ? fresh.after : fresh.before).push_back(id.id());
+    for (const Node& id : items(entry.at("ids")))
+      (text_seen ? fresh.after : fresh.before).push_back(id.id());
   }
   if (!text_seen) single.fail("no sequence A", "it to be there, once");
   // A later template wraps what the earlier one made.
@@ -338,7 +345,8 @@ void read_post_processor(const Node& node, Template& out) {
     return;
   }
   if (type == "Sequence") {
-    for (const Node& step : items(node.at("processors"))) read_post_processor(step, out);
+    for (const Node& step : items(node.at("processors")))
+      read_post_processor(step, out);
     return;
   }
   node.unsupported(type, kSupported);
@@ -361,8 +369,10 @@ Loaded load_tokenizer(std::string_view text, const std::string& name) {
   t.added = read_added(added, t.model.vocabulary);
 
   int32_t last = -1;
-  for (const auto& [token, id] : t.model.vocabulary) last = std::max(last, id);
-  for (const AddedToken& token : t.added) last = std::max(last, token.id);
+  for (const auto& [token, id] : t.model.vocabulary)
+    last = std::max(last, id);
+  for (const AddedToken& token : t.added)
+    last = std::max(last, token.id);
   if (last < 0) root.fail("an empty vocabulary", "at least one token");
   const auto size = static_cast<size_t>(last) + 1;
   t.tokens.resize(size);
@@ -375,7 +385,8 @@ Loaded load_tokenizer(std::string_view text, const std::string& name) {
   for (const AddedToken& token : t.added) {
     const auto id = static_cast<size_t>(token.id);
     if (t.used[id] && t.tokens[id] != token.content)
-      added.fail(fmt::format("token \"{}\" has id {}, which is \"{}\" in the vocabulary", token.content.substr(0, 80), id, t.tokens[id]),
+      added.fail(fmt::format("token \"{}\" has id {}, which is \"{}\" in the vocabulary", token.content.substr(0, 80), id,
+                             t.tokens[id]),
                  "an id of its own");
     t.tokens[id] = token.content;
     t.used[id] = true;

@@ -11,10 +11,11 @@ namespace sage::tok {
 namespace {
 
 // A chain of replacements can double a text at every step; nothing legitimate comes near this.
-constexpr size_t kMaxTextBytes = size_t{1} << 30;
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
 void check_size(size_t bytes) {
   if (bytes > kMaxTextBytes)
-    throw ResourceError("tokenizer: normalized text exceeds {} bytes; expected a smaller text; cut it into files", kMaxTextBytes);
+    throw ResourceError("tokenizer: normalized text exceeds {} bytes; expected a smaller text; cut it into files",
+                        kMaxTextBytes);
 }
 
 bool is_ascii(std::string_view s) {
@@ -35,11 +36,12 @@ Normalizer normalize_form(UnicodeForm form) {
     if (is_ascii(text)) return text;
     utf8proc_uint8_t* result = nullptr;
     const utf8proc_ssize_t n =
-        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &result,
-                     static_cast<utf8proc_option_t>(options));
+        utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                     &result, static_cast<utf8proc_option_t>(options));
     if (n < 0) {
-      throw ResourceError("tokenizer: Unicode normalization of {} bytes failed ({}); expected well-formed text; cut it into files",
-                          text.size(), utf8proc_errmsg(n));
+      throw ResourceError(
+          "tokenizer: Unicode normalization of {} bytes failed ({}); expected well-formed text; cut it into files", text.size(),
+          utf8proc_errmsg(n));
     }
     std::string out(reinterpret_cast<const char*>(result), static_cast<size_t>(n));
     std::free(result);
@@ -98,7 +100,8 @@ Normalizer normalize_prepend(std::string content) {
 
 Normalizer normalize_sequence(std::vector<Normalizer> steps) {
   return [steps = std::move(steps)](std::string text) {
-    for (const Normalizer& step : steps) text = step(std::move(text));
+    for (const Normalizer& step : steps)
+      text = step(std::move(text));
     return text;
   };
 }

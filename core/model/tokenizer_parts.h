@@ -97,7 +97,7 @@ class AddedTokenFinder {
     AddedToken token;
   };
   const Entry* longest_at(std::string_view text, size_t at) const;
-  std::vector<Entry> entries_;          // ascending by key
+  std::vector<Entry> entries_;  // ascending by key
   bool starts_[256] = {};
 };
 
@@ -106,12 +106,12 @@ struct Loaded {
   std::string name;    // for messages
   std::string digest;  // SHA-256 of the file
   Bpe model;
-  Normalizer normalizer;        // empty function: none
-  PreTokenizer pre_tokenizer;   // empty function: none
-  Decoder decoder;              // empty function: tokens are joined by a space, as the library does
+  Normalizer normalizer;       // empty function: none
+  PreTokenizer pre_tokenizer;  // empty function: none
+  Decoder decoder;             // empty function: tokens are joined by a space, as the library does
   std::vector<AddedToken> added;
-  AddedTokenFinder raw;         // tokens looked for in the text as given
-  AddedTokenFinder normalized;  // tokens looked for after normalization
+  AddedTokenFinder raw;                // tokens looked for in the text as given
+  AddedTokenFinder normalized;         // tokens looked for after normalization
   std::vector<int32_t> before, after;  // what the post-processor puts around a text
   std::vector<std::string> tokens;     // by id
   std::vector<bool> used, special;     // by id

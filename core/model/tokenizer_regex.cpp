@@ -32,9 +32,9 @@ std::string error_text(int code) {
 }
 
 bool is_script(std::string_view name) {
-  for (std::string_view s : {"Han", "Hiragana", "Katakana", "Hangul", "Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Thai",
-                             "Devanagari", "Bengali", "Tamil", "Telugu", "Georgian", "Armenian", "Ethiopic", "Khmer", "Lao",
-                             "Myanmar", "Tibetan", "Mongolian", "Bopomofo"}) {
+  for (std::string_view s : {"Han",      "Hiragana", "Katakana",   "Hangul",  "Latin",   "Cyrillic",  "Greek",    "Arabic",
+                             "Hebrew",   "Thai",     "Devanagari", "Bengali", "Tamil",   "Telugu",    "Georgian", "Armenian",
+                             "Ethiopic", "Khmer",    "Lao",        "Myanmar", "Tibetan", "Mongolian", "Bopomofo"}) {
     if (s == name) return true;
   }
   return false;
@@ -108,9 +108,7 @@ std::string Regex::translate(const std::string& in, const std::string& where) {
         case 'O':
         case 'Q':
         case 'E': refuse(where, in, std::string("the escape \\") + e);
-        default:
-          out += '\\';
-          out += e;
+        default: out += '\\'; out += e;
       }
     } else if (in_class) {
       const bool posix = c == '[' && i + 1 < in.size() && in[i + 1] == ':';
@@ -206,9 +204,10 @@ std::vector<RegexPart> Regex::cut(std::string_view text) const {
                                scratch.data, scratch.context);
     if (rc == PCRE2_ERROR_NOMATCH) break;
     if (rc < 0) {
-      throw ResourceError("{}: pattern \"{}\" failed on a text of {} bytes ({}); expected a match within the limits; simplify "
-                          "the pattern or cut the text",
-                          compiled_->where, compiled_->text.substr(0, 200), text.size(), error_text(rc));
+      throw ResourceError(
+          "{}: pattern \"{}\" failed on a text of {} bytes ({}); expected a match within the limits; simplify "
+          "the pattern or cut the text",
+          compiled_->where, compiled_->text.substr(0, 200), text.size(), error_text(rc));
     }
     const size_t begin = ovector[0], end = ovector[1];
     if (begin > end || begin < covered) {

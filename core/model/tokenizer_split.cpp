@@ -15,7 +15,8 @@ constexpr const char* kByteLevelPattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?
 void cut_piece(const std::string& piece, std::vector<RegexPart> parts, SplitBehavior behavior, bool invert,
                std::vector<std::string>& out) {
   if (invert) {
-    for (RegexPart& p : parts) p.match = !p.match;
+    for (RegexPart& p : parts)
+      p.match = !p.match;
   }
   std::vector<RegexPart> joined;
   switch (behavior) {
@@ -90,7 +91,8 @@ const ByteAlphabet& byte_alphabet() {
 PreTokenizer pre_split(Regex pattern, SplitBehavior behavior, bool invert) {
   return [pattern = std::move(pattern), behavior, invert](std::vector<std::string> pieces) {
     std::vector<std::string> out;
-    for (const std::string& piece : pieces) cut_piece(piece, pattern.cut(piece), behavior, invert, out);
+    for (const std::string& piece : pieces)
+      cut_piece(piece, pattern.cut(piece), behavior, invert, out);
     return out;
   };
 }
@@ -131,7 +133,8 @@ PreTokenizer pre_byte_level(bool add_prefix_space, bool use_regex) {
     for (std::string& piece : cut) {
       std::string mapped;
       mapped.reserve(piece.size() + 4);
-      for (char c : piece) mapped += alphabet.text[static_cast<unsigned char>(c)];
+      for (char c : piece)
+        mapped += alphabet.text[static_cast<unsigned char>(c)];
       piece = std::move(mapped);
     }
     return cut;
@@ -140,7 +143,8 @@ PreTokenizer pre_byte_level(bool add_prefix_space, bool use_regex) {
 
 PreTokenizer pre_sequence(std::vector<PreTokenizer> steps) {
   return [steps = std::move(steps)](std::vector<std::string> pieces) {
-    for (const PreTokenizer& step : steps) pieces = step(std::move(pieces));
+    for (const PreTokenizer& step : steps)
+      pieces = step(std::move(pieces));
     return pieces;
   };
 }
@@ -168,7 +172,8 @@ Decoder decode_byte_level() {
 Decoder decode_fuse() {
   return [](std::vector<std::string> tokens) {
     std::string text;
-    for (const std::string& t : tokens) text += t;
+    for (const std::string& t : tokens)
+      text += t;
     return std::vector<std::string>{text};
   };
 }
@@ -176,14 +181,16 @@ Decoder decode_fuse() {
 Decoder decode_replace(Regex pattern, std::string content) {
   const Normalizer replace = normalize_replace(std::move(pattern), std::move(content));
   return [replace](std::vector<std::string> tokens) {
-    for (std::string& t : tokens) t = replace(std::move(t));
+    for (std::string& t : tokens)
+      t = replace(std::move(t));
     return tokens;
   };
 }
 
 Decoder decode_sequence(std::vector<Decoder> steps) {
   return [steps = std::move(steps)](std::vector<std::string> tokens) {
-    for (const Decoder& step : steps) tokens = step(std::move(tokens));
+    for (const Decoder& step : steps)
+      tokens = step(std::move(tokens));
     return tokens;
   };
 }

@@ -90,7 +90,8 @@ uint32_t next_code_point(std::string_view text, size_t& at) {
 
 size_t last_code_point_start(std::string_view text) {
   size_t at = text.size() - 1;
-  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
+  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80)
+    --at;
   return at;
 }
 

@@ -19,9 +19,9 @@ uint32_t next_code_point(std::string_view text, size_t& at);
 size_t last_code_point_start(std::string_view text);
 void append_utf8(std::string& out, uint32_t code_point);
 
-bool is_white_space(uint32_t c);   // White_Space
-bool is_numeric(uint32_t c);       // Nd, Nl, No
-bool is_punctuation(uint32_t c);   // P*, and the ASCII symbols
-bool is_word(uint32_t c);          // \w: Alphabetic, M*, Nd, Pc, Join_Control
+bool is_white_space(uint32_t c);  // White_Space
+bool is_numeric(uint32_t c);      // Nd, Nl, No
+bool is_punctuation(uint32_t c);  // P*, and the ASCII symbols
+bool is_word(uint32_t c);         // \w: Alphabetic, M*, Nd, Pc, Join_Control
 
 }  // namespace sage

@@ -1,5 +1,5 @@
-// Where a model's weights come from: a full-precision checkpoint, or planes that are decoded on the way. The forward pass and the
-// pipeline know only this.
+// Where a model's weights come from: a full-precision checkpoint, or planes that are decoded on the way. The forward pass and
+// the pipeline know only this.
 #pragma once
 
 #include <cstdint>

@@ -58,7 +58,8 @@ void widen_bfloat16(const std::byte* from, int64_t count, float* to) {
 bool all_finite(const float* x, int64_t count) {
   // The exponent field is all ones exactly for NaN and infinity; a sum of flags vectorizes, an early exit does not.
   uint32_t bad = 0;
-  for (int64_t i = 0; i < count; ++i) bad |= (std::bit_cast<uint32_t>(x[i]) & 0x7f800000u) == 0x7f800000u;
+  for (int64_t i = 0; i < count; ++i)
+    bad |= (std::bit_cast<uint32_t>(x[i]) & 0x7f800000u) == 0x7f800000u;
   return bad == 0;
 }
 

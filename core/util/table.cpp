@@ -220,16 +220,28 @@ std::string render_markdown(const Table& t) {
 std::string render_latex(const Table& t) {
   std::string out = "\\begin{table}\n  \\centering\n";
   std::string caption;
-  for (const std::string& l : lines_of(t.caption())) caption += (caption.empty() ? "" : " ") + latex_escape(l);
+  for (const std::string& l : lines_of(t.caption())) {
+    if (!caption.empty()) caption += ' ';
+    caption += latex_escape(l);
+  }
   if (!caption.empty()) out += "  \\caption{" + caption + "}\n";
   out += "  \\begin{tabular}{";
   for (const auto& c : t.columns()) out += c.number ? 'r' : 'l';
   out += "}\n    \\toprule\n    ";
-  for (size_t c = 0; c < t.columns().size(); ++c) out += (c ? " & " : "") + latex_escape(one_line(t.columns()[c].name));
+  const auto separate = [&](size_t c) {
+    if (c > 0) out += " & ";
+  };
+  for (size_t c = 0; c < t.columns().size(); ++c) {
+    separate(c);
+    out += latex_escape(one_line(t.columns()[c].name));
+  }
   out += " \\\\\n    \\midrule\n";
   for (const auto& row : t.rows()) {
     out += "    ";
-    for (size_t c = 0; c < row.size(); ++c) out += (c ? " & " : "") + latex_cell(row[c], t.columns()[c]);
+    for (size_t c = 0; c < row.size(); ++c) {
+      separate(c);
+      out += latex_cell(row[c], t.columns()[c]);
+    }
     out += " \\\\\n";
   }
   return "% needs \\usepackage{booktabs}\n" + out + "    \\bottomrule\n  \\end{tabular}\n\\end{table}\n";

@@ -6,7 +6,8 @@
 #include "core/eval/perplexity.h"
 #include "core/pipeline/packed_checkpoint.h"
 #include "core/util/table.h"
-#include "experiments/cli/verb.h"
+#include "experiments/cli/verbs.h"
+#include "experiments/engine/runner.h"
 #include "kernels/backends.h"
 
 namespace sage {
@@ -20,7 +21,8 @@ using Json = nlohmann::ordered_json;
 Json number(double v) { return std::isfinite(v) ? Json(v) : Json(); }
 Json numbers(const std::vector<double>& values) {
   Json out = Json::array();
-  for (double v : values) out.push_back(number(v));
+  for (double v : values)
+    out.push_back(number(v));
   return out;
 }
 
@@ -60,7 +62,8 @@ std::string as_json(const PerplexityResult& r, const TokenWindows& w, const Name
     out["kl_per_window"] = numbers(r.kl);
     out["top1_per_window"] = numbers(r.top1);
   }
-  out["digests"] = {{"model", r.model_digest}, {"text", r.text_digest}, {"tokens", r.tokens_digest}, {"tokenizer", w.tokenizer_digest}};
+  out["digests"] = {
+      {"model", r.model_digest}, {"text", r.text_digest}, {"tokens", r.tokens_digest}, {"tokenizer", w.tokenizer_digest}};
   out["backend"] = names.backend;
   out["seconds"] = r.seconds;
   out["tokens_per_second"] = number(r.tokens_per_second);
@@ -69,13 +72,15 @@ std::string as_json(const PerplexityResult& r, const TokenWindows& w, const Name
 }
 
 std::string as_table(const PerplexityResult& r, const TokenWindows& w, const Names& names, TableFormat format) {
-  std::vector<Table::Column> columns = {{"model", false, 0},     {"text", false, 0},       {"protocol", false, 0}, {"windows", true, 0},
-                                        {"perplexity", true, 4}, {"std. error", true, 4}};
-  std::vector<Table::Cell> cells = {names.model, r.text_name, r.protocol.name, static_cast<double>(r.windows), r.perplexity,
-                                    r.standard_error};
+  std::vector<Table::Column> columns = {{"model", false, 0},  {"text", false, 0},      {"protocol", false, 0},
+                                        {"windows", true, 0}, {"perplexity", true, 4}, {"std. error", true, 4}};
+  std::vector<Table::Cell> cells = {names.model,  r.text_name,     r.protocol.name, static_cast<double>(r.windows),
+                                    r.perplexity, r.standard_error};
   if (!names.reference.empty()) {
-    for (const char* name : {"KL (nats)", "KL std. error", "top-1 agreement"}) columns.push_back({name, true, 5});
-    for (double v : {r.kl_mean.mean, r.kl_mean.standard_error, r.top1_mean.mean}) cells.emplace_back(v);
+    for (const char* name : {"KL (nats)", "KL std. error", "top-1 agreement"})
+      columns.push_back({name, true, 5});
+    for (double v : {r.kl_mean.mean, r.kl_mean.standard_error, r.top1_mean.mean})
+      cells.emplace_back(v);
   }
   columns.push_back({"seconds", true, 1});
   columns.push_back({"tokens/s", true, 1});
@@ -98,14 +103,15 @@ ExitCode run(const Program& program, const po::variables_map& given) {
   if (budget_mib < 1 || budget_mib > (1 << 20))
     throw UserError("--memory: found {}; expected 1 to 1048576 MiB; e.g. --memory 1024", budget_mib);
   const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
-  const std::string folder = given["model"].as<std::string>();
+  const std::string folder = resolve_model_path(given["model"].as<std::string>());
   const std::unique_ptr<WeightSource> source = open_model(folder, program.registries, *backend);
   const Tokenizer tokenizer = Tokenizer::from_file(folder + "/tokenizer.json");
   const TokenWindows windows = make_windows(tokenizer, load_text(given["text"].as<std::string>()), protocol, limit);
   EvalOptions options;
   options.hidden_budget_bytes = static_cast<uint64_t>(budget_mib) << 20;
 
-  Names names{folder, backend->name(), given.count("compare-with") ? given["compare-with"].as<std::string>() : ""};
+  Names names{folder, backend->name(),
+              given.count("compare-with") ? resolve_model_path(given["compare-with"].as<std::string>()) : ""};
   PerplexityResult result;
   if (names.reference.empty()) {
     result = evaluate_perplexity(*source, windows, *backend, options);
@@ -114,7 +120,8 @@ ExitCode run(const Program& program, const po::variables_map& given) {
     const Reference reference{other.get(), FinalStates::of(*other, windows, *backend, options)};
     result = evaluate_perplexity(*source, windows, *backend, options, &reference);
   }
-  const std::string text = format == TableFormat::kJson ? as_json(result, windows, names) : as_table(result, windows, names, format);
+  const std::string text =
+      format == TableFormat::kJson ? as_json(result, windows, names) : as_table(result, windows, names, format);
   std::fputs(text.c_str(), stdout);
   return ExitCode::kDone;
 }
@@ -124,22 +131,27 @@ ExitCode run(const Program& program, const po::variables_map& given) {
 Verb eval_verb() {
   Verb verb;
   verb.name = "eval";
-  verb.summary = "Measures perplexity, and the divergence from another model, of a full-precision, exported or packed directory.";
+  verb.summary =
+      "Measures perplexity, and the divergence from another model, of a full-precision, exported or packed directory.";
   verb.synopsis =
-      "--model DIR [--text FILE|NAME] [--protocol gptq-2048|llamacpp-512] [--windows N] [--compare-with DIR] [--format table|json|csv]";
+      "--model DIR [--text FILE|NAME] [--protocol gptq-2048|llamacpp-512] [--windows N] [--compare-with DIR] [--format "
+      "table|json|csv]";
   verb.declare = [](po::options_description& options, po::positional_options_description&) {
     std::string names;
-    for (const std::string& n : text_names()) names += (names.empty() ? "" : ", ") + n;
-    options.add_options()
-        ("model", po::value<std::string>()->required(), "model directory with tokenizer.json")
-        ("text", po::value<std::string>()->default_value("default:test"), ("a file (.txt, .jsonl, .gz), or one of " + names).c_str())
-        ("protocol", po::value<std::string>()->default_value("gptq-2048"),
-         "gptq-2048 or llamacpp-512; another window as in gptq-128")
-        ("windows", po::value<int64_t>()->default_value(0), "number of windows from the start of the text; 0 = all")
-        ("compare-with", po::value<std::string>(), "model directory for KL divergence and top-1 agreement (the full-precision one)")
-        ("memory", po::value<int64_t>()->default_value(1024), "MiB of hidden states in memory at a time")
-        ("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")
-        ("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+    for (const std::string& n : text_names())
+      names += (names.empty() ? "" : ", ") + n;
+    auto add = options.add_options();
+    add("model", po::value<std::string>()->required(),
+        "model directory with tokenizer.json; `default` = the fetched default model");
+    add("text", po::value<std::string>()->default_value("default:test"),
+        ("a file (.txt, .jsonl, .gz), or one of " + names).c_str());
+    add("protocol", po::value<std::string>()->default_value("gptq-2048"),
+        "gptq-2048 or llamacpp-512; another window as in gptq-128");
+    add("windows", po::value<int64_t>()->default_value(0), "number of windows from the start of the text; 0 = all");
+    add("compare-with", po::value<std::string>(), "model directory for KL divergence and top-1 agreement (full precision)");
+    add("memory", po::value<int64_t>()->default_value(1024), "MiB of hidden states in memory at a time");
+    add("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference");
+    add("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   };
   verb.run = run;
   return verb;

@@ -18,24 +18,36 @@ namespace po = boost::program_options;
 // JSON has no infinity or NaN.
 nlohmann::ordered_json number(double v) { return std::isfinite(v) ? nlohmann::ordered_json(v) : nlohmann::ordered_json(); }
 
-std::string as_json(const ParityReport& report, const std::string& model, const std::string& expected, const std::string& backend) {
-  nlohmann::ordered_json out = {{"model", model}, {"expected", expected}, {"backend", backend}, {"tolerance", report.tolerance},
-                                {"within", report.within()}, {"verdict", report.verdict()}};
+std::string as_json(const ParityReport& report, const std::string& model, const std::string& expected,
+                    const std::string& backend) {
+  nlohmann::ordered_json out = {{"model", model},
+                                {"expected", expected},
+                                {"backend", backend},
+                                {"tolerance", report.tolerance},
+                                {"within", report.within()},
+                                {"verdict", report.verdict()}};
   out["first_divergence"] = nullptr;
   if (const ParityRow* r = report.first_outside())
-    out["first_divergence"] = {{"tensor", r->tensor}, {"place", r->first_place}, {"found", number(r->first_ours)},
+    out["first_divergence"] = {{"tensor", r->tensor},
+                               {"place", r->first_place},
+                               {"found", number(r->first_ours)},
                                {"expected", number(r->first_expected)}};
   out["tensors"] = nlohmann::ordered_json::array();
   for (const ParityRow& r : report.rows)
-    out["tensors"].push_back({{"tensor", r.tensor}, {"values", r.values}, {"max_abs", number(r.max_abs)},
-                              {"mean_abs", number(r.mean_abs)}, {"within", r.within}});
+    out["tensors"].push_back({{"tensor", r.tensor},
+                              {"values", r.values},
+                              {"max_abs", number(r.max_abs)},
+                              {"mean_abs", number(r.mean_abs)},
+                              {"within", r.within}});
   return out.dump(2) + "\n";
 }
 
 std::string as_table(const ParityReport& report, TableFormat format) {
-  Table table({{"tensor", false, 0}, {"values", true, 0}, {"max difference", true, 9}, {"mean difference", true, 9}, {"", false, 0}});
+  Table table(
+      {{"tensor", false, 0}, {"values", true, 0}, {"max difference", true, 9}, {"mean difference", true, 9}, {"", false, 0}});
   for (const ParityRow& r : report.rows)
-    table.add_row({r.tensor, static_cast<double>(r.values), r.max_abs, r.mean_abs, r.within ? "ok" : "outside, from " + r.first_place});
+    table.add_row(
+        {r.tensor, std::to_string(r.values), r.max_abs, r.mean_abs, r.within ? "ok" : "outside, from " + r.first_place});
   table.set_caption(report.verdict());
   return table.render(format);
 }
@@ -47,6 +59,7 @@ Verb parity_verb() {
   verb.name = "parity";
   verb.summary = "Compares logits and every layer's hidden states with a reference file; exit 5 outside the tolerance.";
   verb.synopsis = "--model DIR --expected FILE [--tolerance 1e-4] [--backend cpu|reference] [--format table|json]";
+  // clang-format off
   verb.declare = [](po::options_description& options, po::positional_options_description&) {
     options.add_options()
         ("model", po::value<std::string>()->required(), "Hugging Face model directory")
@@ -55,6 +68,7 @@ Verb parity_verb() {
         ("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")
         ("format", po::value<std::string>()->default_value("table"), "table, md, csv, latex or json");
   };
+  // clang-format on
   verb.run = [](const Program&, const po::variables_map& given) {
     const double tolerance = given["tolerance"].as<double>();
     if (!(tolerance >= 0) || !std::isfinite(tolerance))
@@ -63,7 +77,8 @@ Verb parity_verb() {
     const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
     const std::string folder = given["model"].as<std::string>(), path = given["expected"].as<std::string>();
     const std::unique_ptr<WeightSource> source = open_checkpoint(folder);
-    const ParityReport report = check_parity(find_family(source->config()), *source, SafetensorsFile(path), *backend, tolerance);
+    const ParityReport report =
+        check_parity(find_family(source->config()), *source, SafetensorsFile(path), *backend, tolerance);
     const std::string text =
         format == TableFormat::kJson ? as_json(report, folder, path, backend->name()) : as_table(report, format);
     std::fputs(text.c_str(), stdout);

@@ -6,7 +6,8 @@
 #include "core/model/tokenizer.h"
 #include "core/util/files.h"
 #include "core/util/table.h"
-#include "experiments/cli/verb.h"
+#include "experiments/cli/verbs.h"
+#include "experiments/engine/runner.h"
 
 namespace sage {
 
@@ -33,7 +34,8 @@ std::vector<int32_t> parse_ids(const std::string& list) {
     int32_t id = 0;
     const auto [rest, error] = std::from_chars(at, end, id);
     if (error != std::errc{})
-      throw UserError("--decode: found \"{}\"; expected token ids; e.g. --decode 19556,905", std::string(at, end).substr(0, 40));
+      throw UserError("--decode: found \"{}\"; expected token ids; e.g. --decode 19556,905",
+                      std::string(at, end).substr(0, 40));
     ids.push_back(id);
     at = rest;
   }
@@ -57,7 +59,8 @@ std::vector<std::string> read_strings(const std::string& path) {
 
 std::string joined(const std::vector<int32_t>& ids) {
   std::string out;
-  for (size_t i = 0; i < ids.size(); ++i) out += fmt::format("{}{}", i == 0 ? "" : " ", ids[i]);
+  for (size_t i = 0; i < ids.size(); ++i)
+    out += fmt::format("{}{}", i == 0 ? "" : " ", ids[i]);
   return out;
 }
 
@@ -78,7 +81,8 @@ std::string as_table(const Tokenizer& tokenizer, const std::vector<Tokenized>& r
   for (size_t i = 0; i < results.size(); ++i) {
     for (size_t k = 0; k < results[i].ids.size(); ++k) {
       const int32_t id = results[i].ids[k];
-      table.add_row({static_cast<double>(i), static_cast<double>(k), static_cast<double>(id), tokenizer.token_of(id).value_or("")});
+      table.add_row(
+          {static_cast<double>(i), static_cast<double>(k), static_cast<double>(id), tokenizer.token_of(id).value_or("")});
     }
   }
   return table.render(format);
@@ -89,17 +93,19 @@ ExitCode run(const Program&, const po::variables_map& given) {
     throw UserError("tokenize: found {} of --model and --tokenizer; expected exactly one; e.g. --tokenizer tokenizer.json",
                     given.count("model") + given.count("tokenizer"));
   const std::string path = given.count("tokenizer") ? given["tokenizer"].as<std::string>()
-                                                    : given["model"].as<std::string>() + "/tokenizer.json";
+                                                    : resolve_model_path(given["model"].as<std::string>()) + "/tokenizer.json";
   const TableFormat format = parse_table_format(given["format"].as<std::string>());
   const bool special = given["special"].as<bool>();
   std::vector<std::string> texts;
   if (given.count("string")) texts = given["string"].as<std::vector<std::string>>();
   if (given.count("strings-file")) {
-    for (std::string& s : read_strings(given["strings-file"].as<std::string>())) texts.push_back(std::move(s));
+    for (std::string& s : read_strings(given["strings-file"].as<std::string>()))
+      texts.push_back(std::move(s));
   }
   if (given.count("text")) texts.push_back(read_file(given["text"].as<std::string>()));
   if (texts.empty() && !given.count("decode"))
-    throw UserError("tokenize: found no text; expected --text, --string, --strings-file or --decode; e.g. --string 'Hello world'");
+    throw UserError(
+        "tokenize: found no text; expected --text, --string, --strings-file or --decode; e.g. --string 'Hello world'");
 
   const Tokenizer tokenizer = Tokenizer::from_file(path);
   std::vector<Tokenized> results;
@@ -122,7 +128,8 @@ ExitCode run(const Program&, const po::variables_map& given) {
   } else {
     out = as_table(tokenizer, results, format);
     if (format == TableFormat::kText) {
-      for (const Tokenized& r : results) out += fmt::format("{} tokens: {}\n", r.ids.size(), joined(r.ids));
+      for (const Tokenized& r : results)
+        out += fmt::format("{} tokens: {}\n", r.ids.size(), joined(r.ids));
       if (given.count("decode")) out += results.back().decoded + "\n";
     }
   }
@@ -136,17 +143,19 @@ Verb tokenize_verb() {
   Verb verb;
   verb.name = "tokenize";
   verb.summary = "Turns text into token ids and back with a model's tokenizer.json.";
-  verb.synopsis = "--model DIR|--tokenizer FILE [--text FILE] [--string S]... [--special] [--decode IDS] [--format table|json|csv]";
+  verb.synopsis =
+      "--model DIR|--tokenizer FILE [--text FILE] [--string S]... [--special] [--decode IDS] [--format table|json|csv]";
   verb.declare = [](po::options_description& options, po::positional_options_description&) {
-    options.add_options()
-        ("model", po::value<std::string>(), "Hugging Face model directory; its tokenizer.json is used")
-        ("tokenizer", po::value<std::string>(), "a tokenizer.json")
-        ("text", po::value<std::string>(), "file to tokenize as one text (.gz is unpacked)")
-        ("string", po::value<std::vector<std::string>>()->composing(), "a string to tokenize; may be repeated")
-        ("strings-file", po::value<std::string>(), "JSON file with a list of strings to tokenize")
-        ("special", po::bool_switch(), "add what the file's template adds (BOS, ...)")
-        ("decode", po::value<std::string>(), "token ids to turn into text, e.g. 19556,905")
-        ("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+    auto add = options.add_options();
+    add("model", po::value<std::string>(),
+        "model directory whose tokenizer.json is used; `default` = the fetched default model");
+    add("tokenizer", po::value<std::string>(), "a tokenizer.json");
+    add("text", po::value<std::string>(), "file to tokenize as one text (.gz is unpacked)");
+    add("string", po::value<std::vector<std::string>>()->composing(), "a string to tokenize; may be repeated");
+    add("strings-file", po::value<std::string>(), "JSON file with a list of strings to tokenize");
+    add("special", po::bool_switch(), "add what the file's template adds (BOS, ...)");
+    add("decode", po::value<std::string>(), "token ids to turn into text, e.g. 19556,905");
+    add("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   };
   verb.run = run;
   return verb;

@@ -210,7 +210,7 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
     // The weights scored are those of the file just written, read back.
     std::unique_ptr<WeightSource> weights;
     if (quantizes) weights = std::make_unique<PackedSource>(folder, registries_, *backend_);
-    clock.run("evaluate " + spec.protocol, [&] { evaluator_->evaluate(spec, weights ? *weights : source, source, record); });
+    clock.run("evaluate " + spec.protocol, [&] { evaluator_->evaluate(spec, weights ? *weights : static_cast<const WeightSource&>(source), source, record); });
   }
   record.finished = iso_time_now();
   result.file = store_.put(record);

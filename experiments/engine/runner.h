@@ -11,9 +11,11 @@
 #include <vector>
 
 #include "core/model/checkpoint.h"
+#include "core/pipeline/packed_checkpoint.h"
 #include "core/strategy/registries.h"
 #include "experiments/engine/evaluation.h"
 #include "experiments/engine/experiment.h"
+#include "results/run_file.h"
 #include "results/store.h"
 
 namespace sage {

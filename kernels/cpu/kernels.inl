@@ -177,17 +177,17 @@ static void squared_distance(const float* a, const float* b, int64_t n, double* 
 }
 
 static void deviation_high(const float* w, int64_t n, float center, uint64_t* histogram) {
-  alignas(64) uint32_t bin[16];
+  // Patterns wait in a buffer: scalar loads right behind a vector store cost several times the increment.
+  constexpr int64_t kBuffer = 512;
+  alignas(64) uint32_t bin[kBuffer];
   const F16 c = set(center);
-  for (int64_t j = 0; j < n; j += 16) {
-    Mask16 valid;
-    store(bin, shift_right<16>(bits(abs(load_tail(w, j, n, valid) - c))));
-    const int size = static_cast<int>(smaller(16, n - j));
-    if (size == 16) {
-      for (int l = 0; l < 16; ++l) ++histogram[bin[l]];
-    } else {
-      for (int l = 0; l < size; ++l) ++histogram[bin[l]];
+  for (int64_t first = 0; first < n; first += kBuffer) {
+    const int64_t size = smaller(kBuffer, n - first);
+    for (int64_t j = 0; j < size; j += 16) {
+      Mask16 valid;
+      store(bin + j, shift_right<16>(bits(abs(load_tail(w + first, j, size, valid) - c))));
     }
+    for (int64_t j = 0; j < size; ++j) ++histogram[bin[j]];
   }
 }
 

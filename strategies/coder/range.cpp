@@ -30,7 +30,7 @@ std::vector<int64_t> histogram_of(std::span<const uint8_t> symbols, int alphabet
 
 double rans_bits(std::span<const int64_t> counts, int64_t total) {
   const FrequencyTable t = frequencies_of(counts);
-  return static_cast<double>((frequency_bits(t) + 7) / 8 * 8) + coded_bits(counts, t) + rans_overhead_bits(total);
+  return static_cast<double>((frequency_bits(t) + 7) / 8 * 8) + rans_size_bits(total, coded_bits(counts, t));
 }
 
 void append_leb128(std::vector<std::byte>& out, uint64_t v) {
@@ -87,11 +87,12 @@ struct Runs {
     counts.resize(static_cast<size_t>(last) + 1);
     const FrequencyTable model = geometric_frequencies(static_cast<uint64_t>(set), static_cast<uint64_t>(mask.rows() * mask.cols()), last);
     const FrequencyTable own = frequencies_of(counts);
-    const double model_bits = coded_bits(counts, model), own_bits = coded_bits(counts, own) + static_cast<double>(frequency_bits(own));
+    const double model_bits = rans_size_bits(set, coded_bits(counts, model));
+    const double own_bits = rans_size_bits(set, coded_bits(counts, own)) + static_cast<double>((frequency_bits(own) + 7) / 8 * 8);
     geometric = model_bits <= own_bits;
     table = geometric ? model : own;
     const int64_t plain_bytes = (plain_bits + 7) / 8;
-    bits = (geometric ? model_bits : own_bits) + rans_overhead_bits(set) +
+    bits = (geometric ? model_bits : own_bits) +
            8.0 * static_cast<double>(2 + leb128_bytes(static_cast<uint64_t>(set)) + leb128_bytes(static_cast<uint64_t>(plain_bytes)) + plain_bytes);
   }
 };

@@ -232,12 +232,13 @@ void rans_decode(std::span<const std::byte> bytes, const FrequencyTable& table, 
     if (good[c] == 0) damaged_plane(coder, fmt::format("piece {} does not decode to its symbols", c), "intact bytes");
 }
 
-double rans_overhead_bits(int64_t symbols) {
+double rans_size_bits(int64_t symbols, double coded) {
   double bits = 0;
   for (int64_t left = symbols; left > 0; left -= static_cast<int64_t>(kRansChunk)) {
     const size_t n = static_cast<size_t>(std::min<int64_t>(left, static_cast<int64_t>(kRansChunk)));
-    // Of a state's 64 bits 31 held nothing at the start, and words are filled half on average.
-    bits += 33.0 * static_cast<double>(states_of(n)) + (left > static_cast<int64_t>(kRansChunk) ? 32 : 0);
+    const double states = static_cast<double>(states_of(n)), share = coded * static_cast<double>(n) / static_cast<double>(symbols);
+    // A state costs 64 bits and ends with 16 bits of symbols in it on average, so that many are not in words.
+    bits += std::max(64 * states, share + 48 * states) + (left > static_cast<int64_t>(kRansChunk) ? 32 : 0);
   }
   return bits;
 }

@@ -36,6 +36,7 @@ inline constexpr size_t kRansChunk = size_t{1} << 18;
 std::vector<std::byte> rans_encode(std::span<const uint8_t> symbols, const FrequencyTable& table);
 // `bytes` must be used up exactly, and every state must come back to where the encoder began.
 void rans_decode(std::span<const std::byte> bytes, const FrequencyTable& table, std::span<uint8_t> out, const char* coder);
-double rans_overhead_bits(int64_t symbols);
+// Expected size of rans_encode, given coded_bits of the whole.
+double rans_size_bits(int64_t symbols, double coded);
 
 }  // namespace sage

@@ -119,7 +119,8 @@ void RawCoder::decode_symbols(std::span<const std::byte> bytes, int alphabet, st
   if (const int used = static_cast<int>(out.size() % 8) * bits % 8; used != 0 && static_cast<int>(bytes.back()) >> used != 0)
     damaged_plane(kName, "set bits after its end", "zero padding");
   if (alphabet == 1 << bits) return;
-  const uint8_t largest = out.empty() ? uint8_t{0} : *std::max_element(out.begin(), out.end());
+  uint8_t largest = 0;
+  for (uint8_t s : out) largest = s > largest ? s : largest;
   if (largest >= alphabet) damaged_plane(kName, fmt::format("symbol {}", largest), fmt::format("symbols below {}", alphabet));
 }
 

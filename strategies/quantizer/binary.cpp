@@ -47,7 +47,7 @@ std::vector<Sums> unit_sums(WeightView w, const OwnedIndex& index, const ScaleUn
                                         : chunk_count(w.rows, n * static_cast<int64_t>(sizeof(Sums)));
   std::vector<Sums> total(static_cast<size_t>(n));
   std::vector<std::vector<Sums>> parts(static_cast<size_t>(units.by_row() ? 0 : chunks));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (w.size() > kParallelWeights)
   for (int64_t c = 0; c < chunks; ++c) {
     std::vector<uint32_t> unit(static_cast<size_t>(w.cols));
     if (!units.by_row()) parts[static_cast<size_t>(c)].resize(static_cast<size_t>(n));
@@ -89,7 +89,7 @@ double fit_rank1(WeightView w, const OwnedIndex& index, int passes, Numerics num
   std::vector<std::vector<double>> num(static_cast<size_t>(chunks)), den(static_cast<size_t>(chunks));
   // One sweep: alpha from beta (unless fixed), then the column sums that give the next beta.
   const auto sweep = [&](bool fit_alpha) {
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (w.size() > kParallelWeights)
     for (int64_t c = 0; c < chunks; ++c) {
       std::vector<double>& cn = num[static_cast<size_t>(c)];
       std::vector<double>& cd = den[static_cast<size_t>(c)];
@@ -128,7 +128,7 @@ double fit_rank1(WeightView w, const OwnedIndex& index, int passes, Numerics num
   out.column.resize(n);
   for (size_t j = 0; j < n; ++j) out.column[j] = stored_number(beta[j], numerics);
   out.scale.assign(m, 0.0f);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (w.size() > kParallelWeights)
   for (int64_t i = 0; i < rows; ++i) {
     double qx = 0, qq = 0, xx = 0;
     index.visit(i, 0, cols, [&](int64_t j, int64_t) {
@@ -179,7 +179,8 @@ class FittedBinary final : public FittedQuantizer {
     const bool rank1 = p_.scale == BinaryScale::kRank1, shifted = p_.mean_shift;
     const std::vector<float>& scale = parameters_.scale;
     const std::vector<float>& shift = parameters_.shift;
-#pragma omp parallel if (w.rows * (last - first) > 1 << 14)
+    uint8_t* symbols = symbols_.data();
+#pragma omp parallel if (w.rows * (last - first) > kParallelWeights)
     {
       std::vector<uint32_t> unit(static_cast<size_t>(last - first));
 #pragma omp for schedule(static)
@@ -191,8 +192,8 @@ class FittedBinary final : public FittedQuantizer {
           index_.visit(i, first, last, [&](int64_t j, int64_t k) {
             const bool negative = row[j] < 0;
             const float v = a * parameters_.column[static_cast<size_t>(j)];
-            symbols_[static_cast<size_t>(k)] = negative ? 1 : 0;
-            to[j] = negative ? -v : v;
+            symbols[k] = static_cast<uint8_t>(negative);
+            to[j] = with_sign(v, negative);
           });
           continue;
         }
@@ -201,15 +202,15 @@ class FittedBinary final : public FittedQuantizer {
           index_.visit(i, first, last, [&](int64_t j, int64_t k) {
             const uint32_t u = unit[static_cast<size_t>(j - first)];
             const bool negative = row[j] < shift[u];
-            symbols_[static_cast<size_t>(k)] = negative ? 1 : 0;
-            to[j] = negative ? shift[u] - scale[u] : shift[u] + scale[u];
+            symbols[k] = static_cast<uint8_t>(negative);
+            to[j] = shift[u] + with_sign(scale[u], negative);
           });
         } else {
           index_.visit(i, first, last, [&](int64_t j, int64_t k) {
             const float v = scale[unit[static_cast<size_t>(j - first)]];
             const bool negative = row[j] < 0;
-            symbols_[static_cast<size_t>(k)] = negative ? 1 : 0;
-            to[j] = negative ? -v : v;
+            symbols[k] = static_cast<uint8_t>(negative);
+            to[j] = with_sign(v, negative);
           });
         }
       }
@@ -312,24 +313,24 @@ void Binary::decode(PlaneReader& reader, const Selection& own, const GroupMap& g
   const std::vector<float> shift = p_.mean_shift ? read_units(reader, kShifts, index, by_row, units.by_row() ? units.per_row() : units.count())
                                                  : std::vector<float>();
   const std::span<const uint8_t> signs = reader.symbols(kSigns, index.total(), 2);
-#pragma omp parallel
+#pragma omp parallel if (out.size() > kParallelWeights)
   {
     std::vector<uint32_t> unit(static_cast<size_t>(index.cols()));
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < index.rows(); ++i) {
-      if (!rank1) units.fill(i, 0, index.cols(), unit.data());
       float* to = out.row(i);
+      if (rank1) {
+        const float a = scale[static_cast<size_t>(i)];
+        index.visit(i, 0, index.cols(), [&](int64_t j, int64_t k) {
+          to[j] = with_sign(a * column[static_cast<size_t>(j)], signs[static_cast<size_t>(k)] != 0);
+        });
+        continue;
+      }
+      units.fill(i, 0, index.cols(), unit.data());
       index.visit(i, 0, index.cols(), [&](int64_t j, int64_t k) {
-        const bool negative = signs[static_cast<size_t>(k)] != 0;
         const size_t u = unit[static_cast<size_t>(j)];
-        if (rank1) {
-          const float v = scale[static_cast<size_t>(i)] * column[static_cast<size_t>(j)];
-          to[j] = negative ? -v : v;
-        } else if (p_.mean_shift) {
-          to[j] = negative ? shift[u] - scale[u] : shift[u] + scale[u];
-        } else {
-          to[j] = negative ? -scale[u] : scale[u];
-        }
+        const float v = with_sign(scale[u], signs[static_cast<size_t>(k)] != 0);
+        to[j] = shift.empty() ? v : shift[u] + v;
       });
     }
   }

@@ -27,7 +27,7 @@ class Binary final : public Quantizer {
   struct Params {
     BinaryScale scale = BinaryScale::kGroup;
     bool mean_shift = false;
-    int passes = 8;
+    int passes = 4;
   };
   static constexpr auto kName = "binary";
   static constexpr auto kDoc = "A sign per weight, scaled by the mean magnitude of its group, row or rank-1 pattern (Mode 2).";

@@ -56,7 +56,7 @@ class FittedMultibit final : public FittedQuantizer {
     const int64_t rows = own.rows();
     std::vector<double> row_error(static_cast<size_t>(rows));
     histogram_.assign(static_cast<size_t>(2 * levels_), 0);
-#pragma omp parallel
+#pragma omp parallel if (rows * own.cols() > kParallelWeights)
     {
       std::vector<double> x;
       std::vector<uint8_t> negative;
@@ -98,7 +98,7 @@ class FittedMultibit final : public FittedQuantizer {
 
   void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
     const bool midrise = p_.grid == MultibitGrid::kMidrise;
-#pragma omp parallel for schedule(static) if (w.rows * (last - first) > 1 << 14)
+#pragma omp parallel for schedule(static) if (w.rows * (last - first) > kParallelWeights)
     for (int64_t i = 0; i < w.rows; ++i) {
       const float s = steps_[static_cast<size_t>(i)];
       const std::array<float, 128> level = magnitudes(s, offset_, p_.grid, levels_);
@@ -107,7 +107,7 @@ class FittedMultibit final : public FittedQuantizer {
         const bool negative = v < 0;
         const int code = nearest_code(std::abs(static_cast<double>(v)) - offset_, s, midrise, levels_ - 1);
         symbols_[static_cast<size_t>(k)] = static_cast<uint8_t>((negative ? levels_ : 0) + code);
-        out(i, j) = negative ? -level[static_cast<size_t>(code)] : level[static_cast<size_t>(code)];
+        out(i, j) = with_sign(level[static_cast<size_t>(code)], negative);
       });
     }
   }
@@ -184,13 +184,13 @@ void Multibit::decode(PlaneReader& reader, const Selection& own, const GroupMap&
   size_t at = 0;
   for (int64_t i = 0; i < index.rows(); ++i)
     if (index.row_count(i) > 0) steps[static_cast<size_t>(i)] = scales[at++];
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (out.size() > kParallelWeights)
   for (int64_t i = 0; i < index.rows(); ++i) {
     if (index.row_count(i) == 0) continue;
     const std::array<float, 128> level = magnitudes(steps[static_cast<size_t>(i)], offset, p_.grid, levels);
     index.visit(i, 0, index.cols(), [&](int64_t j, int64_t k) {
       const int symbol = codes[static_cast<size_t>(k)];
-      out(i, j) = symbol >= levels ? -level[static_cast<size_t>(symbol - levels)] : level[static_cast<size_t>(symbol)];
+      out(i, j) = with_sign(level[static_cast<size_t>(symbol & (levels - 1))], symbol >= levels);
     });
   }
 }

@@ -9,6 +9,9 @@
 
 namespace sage {
 
+// Fewer weights than this are not worth waking threads for.
+inline constexpr int64_t kParallelWeights = 1 << 14;
+
 // Rank of every owned weight. Cost: one pass over the mask words; memory rows * cols / 16 bytes for element masks, less otherwise.
 // The mask the selection points to must outlive the index.
 class OwnedIndex {
@@ -44,10 +47,12 @@ class OwnedIndex {
       }
       if (w == last_word && (last & 63) != 0) bits &= (uint64_t{1} << (last & 63)) - 1;
       const int64_t j = w << 6;
-      if (bits == ~uint64_t{0}) {
-        for (int64_t t = 0; t < 64; ++t) f(j + t, k + t);
-      } else {
-        for (; bits != 0; bits &= bits - 1) f(j + std::countr_zero(bits), k++);
+      while (bits != 0) {  // run by run: masks are mostly ones or mostly zeros
+        const int start = std::countr_zero(bits);
+        const uint64_t run = bits >> start;
+        const int length = std::countr_one(run);
+        for (int64_t t = start; t < start + length; ++t, ++k) f(j + t, k);
+        bits = start + length == 64 ? 0 : bits & (~uint64_t{0} << (start + length));
       }
     }
   }

@@ -61,7 +61,7 @@ class FittedRtn final : public FittedQuantizer {
     const int64_t rows = own.rows(), cols = own.cols();
     const WeightView w = ctx.weights;
     std::vector<double> row_error(static_cast<size_t>(rows));
-#pragma omp parallel
+#pragma omp parallel if (rows * cols > kParallelWeights)
     {
       std::vector<int64_t> histogram(histogram_.size());
 #pragma omp for schedule(static)
@@ -117,7 +117,7 @@ class FittedRtn final : public FittedQuantizer {
 
   void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
     if (first >= last) return;
-#pragma omp parallel for schedule(static) if (w.rows * (last - first) > 1 << 14)
+#pragma omp parallel for schedule(static) if (w.rows * (last - first) > kParallelWeights)
     for (int64_t i = 0; i < w.rows; ++i)
       for (int64_t g = first / groups_.size; g <= (last - 1) / groups_.size; ++g) {
         const Grid grid = grids_[static_cast<size_t>(i * groups_.per_row + g)];
@@ -184,7 +184,7 @@ void Rtn::decode(PlaneReader& reader, const Selection& own, const GroupMap&, Vie
       g.zero = p_.symmetric ? static_cast<float>(1 << (p_.bits - 1)) : static_cast<float>(zeros[at]);
       ++at;
     }
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (out.size() > kParallelWeights)
   for (int64_t i = 0; i < index.rows(); ++i)
     for (int64_t g = 0; g < groups.per_row; ++g) {
       const Grid grid = grids[static_cast<size_t>(i * groups.per_row + g)];

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <limits>
 
 #include "core/strategy/planes.h"
@@ -20,6 +22,11 @@ inline float stored_number(double v, Numerics numerics) {
 // A parameter weights are divided by: positive, and still positive once stored.
 inline float stored_divisor(double v, Numerics numerics) {
   return std::max(stored_number(v, numerics), numerics == Numerics::kPacked ? kSmallestHalf : std::numeric_limits<float>::min());
+}
+
+// negative ? -v : v without a branch: signs of weights are coin flips to a branch predictor.
+inline float with_sign(float v, bool negative) {
+  return std::bit_cast<float>(std::bit_cast<uint32_t>(v) ^ (static_cast<uint32_t>(negative) << 31));
 }
 
 }  // namespace sage

@@ -21,7 +21,7 @@ void rank1_pass(WeightView w, std::vector<double>& s, std::vector<double>& t) {
   std::vector<std::vector<double>> part(static_cast<size_t>(chunks));
   std::vector<double> inverse(n);
   for (size_t j = 0; j < n; ++j) inverse[j] = 1.0 / (t[j] * t[j]);
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (w.size() > 1 << 14)
   for (int64_t c = 0; c < chunks; ++c) {
     std::vector<double>& sum = part[static_cast<size_t>(c)];
     sum.assign(n, 0.0);
@@ -73,7 +73,7 @@ class FittedScale final : public FittedTransform {
   }
 
   void apply(View<float> w, const Backend&) const override {
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (w.size() > 1 << 14)
     for (int64_t i = 0; i < w.rows; ++i) {
       float* x = w.row(i);
       const float s = rows_[static_cast<size_t>(i)];
@@ -106,7 +106,7 @@ std::unique_ptr<FittedTransform> ScaleTransform::fit(const BlockContext& whole_m
 void ScaleTransform::invert(PlaneReader& reader, View<float> w, const Backend&) const {
   const std::span<const float> s = reader.numbers(kRows, w.rows);
   const std::span<const float> t = p_.mode == ScaleMode::kRank1 ? reader.numbers(kColumns, w.cols) : std::span<const float>();
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) if (w.size() > 1 << 14)
   for (int64_t i = 0; i < w.rows; ++i) {
     float* x = w.row(i);
     const float si = s[static_cast<size_t>(i)];

@@ -31,7 +31,8 @@ struct Expected {
 Expected expected_of(const std::string& name, const Protocol& protocol) {
   const SafetensorsFile file(model_folder(name) + "/expected.safetensors");
   std::vector<int32_t> ids;
-  for (int64_t id : file.load_integers("input_ids")) ids.push_back(static_cast<int32_t>(id));
+  for (int64_t id : file.load_integers("input_ids"))
+    ids.push_back(static_cast<int32_t>(id));
   Expected e;
   e.windows = cut_windows(ids, protocol, 0, std::nullopt);
   e.nll = file.load_doubles("nll");
@@ -54,8 +55,8 @@ class EvalTest : public testing::Test {
 TEST_F(EvalTest, NllOfTinyModels) {
   for (const char* backend : {"cpu", "reference"}) {
     const auto device = make_backend(backend);
-    for (const char* name : {"llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_head_dim", "llama_rope_llama3",
-                             "llama_rope_linear"}) {
+    for (const char* name : {"llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_head_dim",
+                             "llama_rope_llama3", "llama_rope_linear"}) {
       const auto source = open_checkpoint(model_folder(name));
       const Expected e = expected_of(name, find_protocol("gptq-48"));
       const PerplexityResult r = evaluate_perplexity(*source, e.windows, *device, options_);
@@ -63,7 +64,8 @@ TEST_F(EvalTest, NllOfTinyModels) {
       double mean = 0;
       for (size_t w = 0; w < 2; ++w) {
         double sum = 0;
-        for (size_t t = 0; t < 47; ++t) sum += e.nll[w * 47 + t];
+        for (size_t t = 0; t < 47; ++t)
+          sum += e.nll[w * 47 + t];
         EXPECT_NEAR(r.nll[w], sum / 47, 2e-5) << name << " " << backend;
         mean += sum / 94;
       }
@@ -101,7 +103,8 @@ TEST_F(EvalTest, BudgetDoesNotMatter) {
   const auto source = open_checkpoint(model_folder("llama_mha"));
   Expected e = expected_of("llama_mha", find_protocol("gptq-48"));
   std::vector<int32_t> ids;
-  for (int i = 0; i < 50; ++i) ids.insert(ids.end(), e.windows.ids.begin(), e.windows.ids.end());
+  for (int i = 0; i < 50; ++i)
+    ids.insert(ids.end(), e.windows.ids.begin(), e.windows.ids.end());
   const TokenWindows windows = cut_windows(ids, find_protocol("gptq-48"), 0, std::nullopt);
   const PerplexityResult all = evaluate_perplexity(*source, windows, *cpu_, options_);
   options_.hidden_budget_bytes = 1;
@@ -121,8 +124,10 @@ TEST_F(EvalTest, DivergenceFromAnotherModel) {
   const auto log_softmax = [](std::vector<double> x) {
     const double top = *std::max_element(x.begin(), x.end());
     double sum = 0;
-    for (double v : x) sum += std::exp(v - top);
-    for (double& v : x) v -= top + std::log(sum);
+    for (double v : x)
+      sum += std::exp(v - top);
+    for (double& v : x)
+      v -= top + std::log(sum);
     return x;
   };
   const auto likeliest = [](const std::vector<double>& x) { return std::max_element(x.begin(), x.end()) - x.begin(); };
@@ -134,9 +139,11 @@ TEST_F(EvalTest, DivergenceFromAnotherModel) {
       const auto p = log_softmax({recorded, recorded + e.vocab});
       std::vector<double> logits(static_cast<size_t>(e.vocab));
       for (int64_t v = 0; v < e.vocab; ++v)
-        for (int64_t c = 0; c < states.cols; ++c) logits[static_cast<size_t>(v)] += double{states(t, c)} * double{head(v, c)};
+        for (int64_t c = 0; c < states.cols; ++c)
+          logits[static_cast<size_t>(v)] += double{states(t, c)} * double{head(v, c)};
       const auto q = log_softmax(logits);
-      for (size_t v = 0; v < p.size(); ++v) kl += std::exp(p[v]) * (p[v] - q[v]);
+      for (size_t v = 0; v < p.size(); ++v)
+        kl += std::exp(p[v]) * (p[v] - q[v]);
       agree += likeliest(p) == likeliest(q);
     }
     ASSERT_GT(kl / 47, 1e-3);  // the two models do differ
@@ -161,7 +168,8 @@ TEST_F(EvalTest, StatesAreKeptAndReused) {
   // Only positions that predict a scored target are kept: 2 windows x 23 x hidden 64.
   EXPECT_EQ(SafetensorsFile(reference.states.path()).payload_bytes(), 2u * 23 * 64 * 4);
   // Other windows, another protocol or another model do not find them.
-  EXPECT_FALSE(FinalStates::find(*source, expected_of("llama_mha", find_protocol("gptq-48")).windows, *cpu_, options_).has_value());
+  EXPECT_FALSE(
+      FinalStates::find(*source, expected_of("llama_mha", find_protocol("gptq-48")).windows, *cpu_, options_).has_value());
   const auto other = open_checkpoint(model_folder("llama_rope_linear"));
   EXPECT_FALSE(FinalStates::find(*other, e.windows, *cpu_, options_).has_value());
   // A damaged file is computed again.
@@ -194,7 +202,8 @@ TEST_F(EvalTest, SmolLm2OnWikiText2) {
   const TokenWindows windows = make_windows(tokenizer, text, find_protocol("gptq-2048"), 2);
   EXPECT_EQ(windows.available, gptq.at("windows").get<int64_t>());
   const PerplexityResult r = evaluate_perplexity(*source, windows, *cpu_, options_);
-  for (size_t w = 0; w < r.nll.size(); ++w) EXPECT_NEAR(r.nll[w] / gptq.at("nll")[w].get<double>(), 1, 1e-3) << w;
+  for (size_t w = 0; w < r.nll.size(); ++w)
+    EXPECT_NEAR(r.nll[w] / gptq.at("nll")[w].get<double>(), 1, 1e-3) << w;
   const TokenWindows short_ones = make_windows(tokenizer, text, find_protocol("llamacpp-512"), 4);
   const PerplexityResult l = evaluate_perplexity(*source, short_ones, *cpu_, options_);
   EXPECT_NEAR(l.perplexity / protocols.at("llamacpp-512").at("running_perplexity")[3].get<double>(), 1, 1e-3);

@@ -40,7 +40,8 @@ TEST(Protocol, LlamaCppScoresTargets257To511) {
 TEST(Protocol, OtherLengthsAndNonsense) {
   EXPECT_EQ(find_protocol("gptq-128").window, 128);
   EXPECT_EQ(find_protocol("llamacpp-64").first_scored, 33);
-  for (const char* bad : {"", "gptq", "gptq-", "gptq-3", "gptq-0128", "gptq-2048x", "gptq--5", "llama-512", "gptq-99999999999999999999"})
+  for (const char* bad :
+       {"", "gptq", "gptq-", "gptq-3", "gptq-0128", "gptq-2048x", "gptq--5", "llama-512", "gptq-99999999999999999999"})
     EXPECT_THROW(find_protocol(bad), UserError) << bad;
 }
 

@@ -1,3 +1,5 @@
+#include "core/eval/text.h"
+
 #include <gtest/gtest.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -7,7 +9,6 @@
 #include <nlohmann/json.hpp>
 
 #include "core/eval/protocol.h"
-#include "core/eval/text.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
 

@@ -52,14 +52,17 @@ TEST_F(Checkpoint, DigestDoesNotDependOnSharding) {
   EXPECT_EQ(single.names(), sharded.names());
   EXPECT_NE(single.digest(), CheckpointSource(model_folder("llama_mha")).digest());
   const Matrix a = single.load_linear(kQ), b = sharded.load_linear(kQ);
-  for (int64_t i = 0; i < a.size(); ++i) ASSERT_EQ(a.data()[i], b.data()[i]);
+  for (int64_t i = 0; i < a.size(); ++i)
+    ASSERT_EQ(a.data()[i], b.data()[i]);
 }
 
 TEST_F(Checkpoint, DigestIsRememberedUntilAFileChanges) {
   dir_.copy_model("llama_gqa_tied_bf16");
   const std::string digest = CheckpointSource(dir_.path()).digest();
   EXPECT_EQ(digest.size(), 64u);
-  const auto side_files = [&] { return std::distance(fs::directory_iterator(cache_.file("digests")), fs::directory_iterator()); };
+  const auto side_files = [&] {
+    return std::distance(fs::directory_iterator(cache_.file("digests")), fs::directory_iterator());
+  };
   EXPECT_EQ(side_files(), 1);
   EXPECT_EQ(CheckpointSource(dir_.path()).digest(), digest);
   // What is remembered is what is used: a known digest spares reading the model.
@@ -89,7 +92,8 @@ TEST_F(Checkpoint, LooksUpRowsAndRefusesIdsOutsideTheVocabulary) {
   const Matrix rows = s.load_rows(name, ids);
   ASSERT_EQ(rows.rows(), 4);
   for (int64_t i = 0; i < 4; ++i)
-    for (int64_t j = 0; j < rows.cols(); ++j) ASSERT_EQ(rows(i, j), all(ids[static_cast<size_t>(i)], j));
+    for (int64_t j = 0; j < rows.cols(); ++j)
+      ASSERT_EQ(rows(i, j), all(ids[static_cast<size_t>(i)], j));
   for (const int32_t id : {-1, 320}) {
     const std::vector<int32_t> one = {id};
     EXPECT_ERROR(ResourceError, s.load_rows(name, one), name, "row " + std::to_string(id) + " of 320");
@@ -119,8 +123,9 @@ TEST_F(Checkpoint, RefusesBrokenIndexes) {
     changed["weight_map"][kQ] = shard;
     dir_.write("model.safetensors.index.json", changed.dump());
   };
-  for (const nlohmann::json& hostile : std::vector<nlohmann::json>{"../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\b",
-                                                                    std::string("a\0b", 3), 3, nullptr, nlohmann::json::array()}) {
+  for (const nlohmann::json& hostile :
+       std::vector<nlohmann::json>{"../model.safetensors", "/etc/passwd", "a/b.safetensors", "..", "", "a\\b",
+                                   std::string("a\0b", 3), 3, nullptr, nlohmann::json::array()}) {
     with_shard(hostile);
     EXPECT_ERROR(ResourceError, open_checkpoint(dir_.path()), kQ, "beside the index");
   }
@@ -146,10 +151,11 @@ TEST_F(Checkpoint, RefusesBrokenIndexes) {
 
 TEST_F(Checkpoint, NamesNonFiniteWeights) {
   dir_.copy_model("llama_mha");
-  write_single(TensorFiles(model_folder("llama_mha")), dir_.file("model.safetensors"), [](const std::string& name, std::string& bytes) {
-    const float nan = std::numeric_limits<float>::quiet_NaN();
-    if (name == kQ) bytes.replace(4 * (64 * 5 + 9), 4, reinterpret_cast<const char*>(&nan), 4);
-  });
+  write_single(TensorFiles(model_folder("llama_mha")), dir_.file("model.safetensors"),
+               [](const std::string& name, std::string& bytes) {
+                 const float nan = std::numeric_limits<float>::quiet_NaN();
+                 if (name == kQ) bytes.replace(4 * (64 * 5 + 9), 4, reinterpret_cast<const char*>(&nan), 4);
+               });
   const CheckpointSource s(dir_.path());
   EXPECT_ERROR(ResourceError, s.load_linear(kQ), dir_.file("model.safetensors"), kQ, "NaN at row 5, column 9");
 }

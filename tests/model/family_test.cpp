@@ -23,7 +23,8 @@ TEST(Family, IsRecognisedByConfigAlone) {
   EXPECT_EQ(find_family(read("llama_mha")).name, "llama");
   EXPECT_EQ(find_family(read("llama_mha", {{"model_type", nullptr}})).name, "llama");
   EXPECT_ERROR(ResourceError, find_family(read("llama_mha", {{"model_type", "bert"}})), "config.json", "'bert'", "llama");
-  EXPECT_ERROR(ResourceError, find_family(read("llama_mha", {{"model_type", nullptr}, {"architectures", {"BertModel"}}})), "BertModel", "llama");
+  EXPECT_ERROR(ResourceError, find_family(read("llama_mha", {{"model_type", nullptr}, {"architectures", {"BertModel"}}})),
+               "BertModel", "llama");
   EXPECT_ERROR(ResourceError, find_family(read("llama_mha", {{"hidden_act", "gelu"}})), "hidden_act", "'gelu'", "silu");
   EXPECT_ERROR(ResourceError, find_family(read("llama_mha", {{"head_dim", 15}})), "head_dim", "15", "even");
 }
@@ -36,8 +37,9 @@ TEST(Family, ListsSitesInTheOrderOfTheComputation) {
     std::string name, group;
     int64_t rows, cols;
   };
-  const std::vector<Row> rows = {{"self_attn.q_proj", "qkv", 96, 64}, {"self_attn.k_proj", "qkv", 24, 64}, {"self_attn.v_proj", "qkv", 24, 64},
-                                 {"self_attn.o_proj", "o", 64, 96},   {"mlp.gate_proj", "gate_up", 144, 64}, {"mlp.up_proj", "gate_up", 144, 64},
+  const std::vector<Row> rows = {{"self_attn.q_proj", "qkv", 96, 64},   {"self_attn.k_proj", "qkv", 24, 64},
+                                 {"self_attn.v_proj", "qkv", 24, 64},   {"self_attn.o_proj", "o", 64, 96},
+                                 {"mlp.gate_proj", "gate_up", 144, 64}, {"mlp.up_proj", "gate_up", 144, 64},
                                  {"mlp.down_proj", "down", 64, 144}};
   for (size_t i = 0; i < sites.size(); ++i) {
     const Row& row = rows[i % 7];
@@ -50,10 +52,12 @@ TEST(Family, ListsSitesInTheOrderOfTheComputation) {
 }
 
 TEST(Family, ExpectsExactlyTheTensorsOfTheCheckpoints) {
-  for (const std::string model : {"llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_rope_llama3", "llama_head_dim"}) {
+  for (const std::string model :
+       {"llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_rope_llama3", "llama_head_dim"}) {
     const CheckpointSource source(model_folder(model));
     std::set<std::string> expected;
-    for (const ExpectedTensor& t : expected_tensors(llama_family(), source.config())) expected.insert(t.name);
+    for (const ExpectedTensor& t : expected_tensors(llama_family(), source.config()))
+      expected.insert(t.name);
     const std::vector<std::string> names = source.names();
     EXPECT_EQ(expected, std::set<std::string>(names.begin(), names.end())) << model;
     EXPECT_NO_THROW(check_tensors(llama_family(), source));
@@ -79,7 +83,8 @@ TEST(Family, ComparesShapesWithTheConfig) {
            {{{"num_key_value_heads", 2}}, {"model.layers.0.self_attn.k_proj.weight", "[64, 64]", "expected [32, 64]"}},
            {{{"intermediate_size", 145}}, {"model.layers.0.mlp.gate_proj.weight", "[144, 64]", "expected [145, 64]"}},
            {{{"vocab_size", 321}}, {"model.embed_tokens.weight", "[320, 64]", "expected [321, 64]"}},
-           {{{"num_hidden_layers", 3}}, {"no tensor 'model.layers.2.input_layernorm.weight'", "nearest name", "input_layernorm.weight'"}},
+           {{{"num_hidden_layers", 3}},
+            {"no tensor 'model.layers.2.input_layernorm.weight'", "nearest name", "input_layernorm.weight'"}},
            {{{"attention_bias", true}}, {"no tensor 'model.layers.0.self_attn.q_proj.bias'"}},
        }) {
     TemporaryFolder dir;

@@ -15,7 +15,8 @@ namespace {
 
 ParityReport parity(const Family& family, const std::string& model, const std::string& backend, double tolerance) {
   const CheckpointSource source(model_folder(model));
-  return check_parity(family, source, SafetensorsFile(model_folder(model) + "/expected.safetensors"), *make_backend(backend), tolerance);
+  return check_parity(family, source, SafetensorsFile(model_folder(model) + "/expected.safetensors"), *make_backend(backend),
+                      tolerance);
 }
 
 class LlamaParity : public testing::TestWithParam<std::tuple<std::string, std::string>> {};
@@ -27,14 +28,15 @@ TEST_P(LlamaParity, AgreesWithTransformers) {
   ASSERT_EQ(r.rows.size(), 5u);  // three levels, logits, nll
   EXPECT_EQ(r.rows[0].tensor, "hidden_states.0");
   EXPECT_EQ(r.rows[0].max_abs, 0.0);  // an embedding lookup is exact
-  for (const ParityRow& row : r.rows) EXPECT_LE(row.max_abs, 1e-4) << row.tensor;
+  for (const ParityRow& row : r.rows)
+    EXPECT_LE(row.max_abs, 1e-4) << row.tensor;
   EXPECT_EQ(r.rows[3].values, 2 * 48 * 320);
   EXPECT_EQ(r.rows[4].values, 2 * 47);
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, LlamaParity,
-                         testing::Combine(testing::Values("llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_rope_llama3",
-                                                          "llama_rope_linear", "llama_head_dim"),
+                         testing::Combine(testing::Values("llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded",
+                                                          "llama_rope_llama3", "llama_rope_linear", "llama_head_dim"),
                                           testing::Values("reference", "cpu")),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
@@ -48,7 +50,8 @@ Family mistral() {
 Family qwen2() {
   Family f = llama_family();
   f.model_types = {"qwen2"};
-  for (size_t i = 0; i < 3; ++i) f.linears[i].bias = BiasRule::kAlways;
+  for (size_t i = 0; i < 3; ++i)
+    f.linears[i].bias = BiasRule::kAlways;
   return f;
 }
 Family qwen3() {
@@ -79,7 +82,8 @@ TEST(Parity, NamesTheFirstPlaceThatDiverges) {
   std::string bytes = slurp(dir.file("model.safetensors"));
   float w[144];
   const size_t at = file.header_bytes() + t.begin + 5 * sizeof(w);
-  for (float& x : w) x = 0.5f;
+  for (float& x : w)
+    x = 0.5f;
   bytes.replace(at, sizeof(w), reinterpret_cast<const char*>(w), sizeof(w));
   dir.write("changed.safetensors", bytes);
   std::filesystem::rename(dir.file("changed.safetensors"), dir.file("model.safetensors"));
@@ -103,8 +107,10 @@ TEST(Parity, AllowsRoundingOfLargeValuesOnly) {
   const std::vector<double> level = original.load_doubles("hidden_states.0");
   const auto outside_when = [&](float value) {
     std::string bytes = slurp(model_folder("llama_mha") + "/expected.safetensors");
-    bytes.replace(original.header_bytes() + original.at("hidden_states.0").begin + 4 * 70, 4, reinterpret_cast<const char*>(&value), 4);
-    const SafetensorsFile changed = SafetensorsFile::from_memory(std::as_bytes(std::span(bytes.data(), bytes.size())), "changed");
+    bytes.replace(original.header_bytes() + original.at("hidden_states.0").begin + 4 * 70, 4,
+                  reinterpret_cast<const char*>(&value), 4);
+    const SafetensorsFile changed =
+        SafetensorsFile::from_memory(std::as_bytes(std::span(bytes.data(), bytes.size())), "changed");
     const ParityReport r = check_parity(llama_family(), source, changed, *backend, 1e-4);
     if (!r.within()) EXPECT_EQ(r.first_outside()->first_place, "sequence 0, position 1, channel 6");
     return !r.within();
@@ -120,8 +126,8 @@ TEST(Parity, AllowsRoundingOfLargeValuesOnly) {
   const SafetensorsFile file(dir.file("model.safetensors"));
   const int64_t token = original.load_integers("input_ids")[1];
   const float huge = 10000.0f;
-  weights.replace(file.header_bytes() + file.at("model.embed_tokens.weight").begin + static_cast<size_t>(4 * (token * 64 + 6)), 4,
-                  reinterpret_cast<const char*>(&huge), 4);
+  weights.replace(file.header_bytes() + file.at("model.embed_tokens.weight").begin + static_cast<size_t>(4 * (token * 64 + 6)),
+                  4, reinterpret_cast<const char*>(&huge), 4);
   dir.write("changed.safetensors", weights);
   std::filesystem::rename(dir.file("changed.safetensors"), dir.file("model.safetensors"));
   const CheckpointSource large(dir.path());
@@ -133,7 +139,8 @@ TEST(Parity, AllowsRoundingOfLargeValuesOnly) {
     std::string bytes = slurp(model_folder("llama_mha") + "/expected.safetensors");
     bytes.replace(original.header_bytes() + original.at("hidden_states.0").begin, 4 * states.size(),
                   reinterpret_cast<const char*>(states.data()), 4 * states.size());
-    const SafetensorsFile changed = SafetensorsFile::from_memory(std::as_bytes(std::span(bytes.data(), bytes.size())), "changed");
+    const SafetensorsFile changed =
+        SafetensorsFile::from_memory(std::as_bytes(std::span(bytes.data(), bytes.size())), "changed");
     return check_parity(llama_family(), large, changed, *backend, 1e-4).rows[0].within;
   };
   EXPECT_TRUE(level0_within(huge + 0.018f));
@@ -143,10 +150,12 @@ TEST(Parity, AllowsRoundingOfLargeValuesOnly) {
 TEST(Parity, RefusesFilesOfAnotherModel) {
   const CheckpointSource source(model_folder("llama_mha"));
   const auto backend = make_backend("reference");
-  EXPECT_ERROR(ResourceError, check_parity(llama_family(), source, SafetensorsFile(source.folder() + "/model.safetensors"), *backend, 1e-4),
+  EXPECT_ERROR(ResourceError,
+               check_parity(llama_family(), source, SafetensorsFile(source.folder() + "/model.safetensors"), *backend, 1e-4),
                "no tensor 'input_ids'");
   const std::string large = std::string(SAGE_TEST_DATA) + "/smollm2/expected.safetensors";
-  EXPECT_ERROR(ResourceError, check_parity(llama_family(), source, SafetensorsFile(large), *backend, 1e-4), "input_ids", "vocabulary of 320");
+  EXPECT_ERROR(ResourceError, check_parity(llama_family(), source, SafetensorsFile(large), *backend, 1e-4), "input_ids",
+               "vocabulary of 320");
 }
 
 // The residual stream does not depend on how many sequences are computed together, and the observer sees what it is promised.
@@ -155,24 +164,27 @@ TEST(Forward, SequencesAreIndependentAndInputsAreShown) {
   const Family& family = find_family(source.config());
   const auto backend = make_backend("reference");
   std::vector<int32_t> ids(3 * 8);
-  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 13 % 320);
+  for (size_t i = 0; i < ids.size(); ++i)
+    ids[i] = static_cast<int32_t>(i * 13 % 320);
   const BlockWeights block = load_block(family, source, 0);
   Workspace workspace;
   Matrix together = embed(family, source, ids);
   std::vector<std::string> groups;
   std::vector<int64_t> widths;
-  forward_block(family, source.config(), block, together.view(), 8, *backend, workspace, [&](const std::string& group, WeightView x) {
-    groups.push_back(group);
-    widths.push_back(x.cols);
-    EXPECT_EQ(x.rows, 24);
-  });
+  forward_block(family, source.config(), block, together.view(), 8, *backend, workspace,
+                [&](const std::string& group, WeightView x) {
+                  groups.push_back(group);
+                  widths.push_back(x.cols);
+                  EXPECT_EQ(x.rows, 24);
+                });
   EXPECT_EQ(groups, (std::vector<std::string>{"qkv", "o", "gate_up", "down"}));
   EXPECT_EQ(widths, (std::vector<int64_t>{64, 96, 64, 144}));
   for (size_t s = 0; s < 3; ++s) {
     Matrix alone = embed(family, source, std::span(ids).subspan(8 * s, 8));
     forward_block(family, source.config(), block, alone.view(), 8, *backend, workspace);
     for (int64_t t = 0; t < 8; ++t)
-      for (int64_t j = 0; j < 64; ++j) ASSERT_EQ(alone(t, j), together(static_cast<int64_t>(8 * s) + t, j));
+      for (int64_t j = 0; j < 64; ++j)
+        ASSERT_EQ(alone(t, j), together(static_cast<int64_t>(8 * s) + t, j));
   }
   EXPECT_THROW(forward_block(family, source.config(), block, together.view(), 7, *backend, workspace), Error);
 }
@@ -180,15 +192,18 @@ TEST(Forward, SequencesAreIndependentAndInputsAreShown) {
 TEST(SmolLM2, AgreesWithTransformers) {
   const std::string folder = cache_folder() + "/models/SmolLM2-135M-Instruct";
   const char* fixtures = std::getenv("SAGEPTQ_FIXTURES");
-  const std::string expected = fixtures != nullptr && *fixtures != '\0' ? std::string(fixtures) + "/smollm2/expected.safetensors"
-                                                                         : std::string(SAGE_TEST_DATA) + "/smollm2/expected.safetensors";
+  const std::string expected = fixtures != nullptr && *fixtures != '\0'
+                                   ? std::string(fixtures) + "/smollm2/expected.safetensors"
+                                   : std::string(SAGE_TEST_DATA) + "/smollm2/expected.safetensors";
   if (!std::filesystem::exists(folder + "/config.json")) GTEST_SKIP() << folder << " is absent; `make quickstart` fetches it";
   if (!std::filesystem::exists(expected)) GTEST_SKIP() << expected << " is absent";
   const CheckpointSource source(folder);
-  const ParityReport r = check_parity(find_family(source.config()), source, SafetensorsFile(expected), *make_backend("cpu"), 1e-3);
+  const ParityReport r =
+      check_parity(find_family(source.config()), source, SafetensorsFile(expected), *make_backend("cpu"), 1e-3);
   EXPECT_TRUE(r.within()) << r.verdict();
   ASSERT_EQ(r.rows.size(), 36u);  // 31 levels and five tensors of logits
-  for (size_t i = 31; i < r.rows.size(); ++i) EXPECT_LE(r.rows[i].max_abs, 1e-3) << r.rows[i].tensor;
+  for (size_t i = 31; i < r.rows.size(); ++i)
+    EXPECT_LE(r.rows[i].max_abs, 1e-3) << r.rows[i].tensor;
   RecordProperty("verdict", r.verdict());
 }
 

@@ -19,7 +19,8 @@ std::span<const std::byte> as_bytes(const std::string& s) { return std::as_bytes
 std::string file_of(const std::string& header, const std::string& payload, int64_t claimed_length = -1) {
   const uint64_t n = claimed_length < 0 ? header.size() : static_cast<uint64_t>(claimed_length);
   std::string out(8, '\0');
-  for (int i = 0; i < 8; ++i) out[static_cast<size_t>(i)] = static_cast<char>(n >> (8 * i) & 0xff);
+  for (int i = 0; i < 8; ++i)
+    out[static_cast<size_t>(i)] = static_cast<char>(n >> (8 * i) & 0xff);
   return out + header + payload;
 }
 
@@ -36,8 +37,8 @@ TEST(Safetensors, ReadsWhatTheFormatAllows) {
   payload += std::string("\x01\x02", 2);
   // Out of payload order, with metadata, an empty tensor, a scalar, and padding behind the object.
   const std::string file = file_of("{\"__metadata__\":{\"format\":\"pt\"}," + entry("b", "U8", "[2]", "[12,14]") + "," +
-                                       entry("a", "F32", "[1,2]", "[0,8]") + "," + entry("empty", "F32", "[0,7]", "[14,14]") + "," +
-                                       entry("scalar", "F32", "[]", "[8,12]") + "}   ",
+                                       entry("a", "F32", "[1,2]", "[0,8]") + "," + entry("empty", "F32", "[0,7]", "[14,14]") +
+                                       "," + entry("scalar", "F32", "[]", "[8,12]") + "}   ",
                                    payload);
   const SafetensorsFile f = SafetensorsFile::from_memory(as_bytes(file), "t");
   ASSERT_EQ(f.tensors().size(), 4u);
@@ -70,8 +71,10 @@ TEST(Safetensors, WidensEveryHalfAndBfloat16Exactly) {
       const int e = static_cast<int>(h >> p) & ((1 << exponent_bits) - 1), m = static_cast<int>(h) & ((1 << p) - 1);
       const double sign = h >> 15 ? -1 : 1;
       if (e == (1 << exponent_bits) - 1) {
-        if (m != 0) EXPECT_TRUE(std::isnan(got[h])) << dtype << " " << h;
-        else EXPECT_EQ(got[h], sign * std::numeric_limits<double>::infinity()) << dtype << " " << h;
+        if (m != 0)
+          EXPECT_TRUE(std::isnan(got[h])) << dtype << " " << h;
+        else
+          EXPECT_EQ(got[h], sign * std::numeric_limits<double>::infinity()) << dtype << " " << h;
       } else {
         EXPECT_EQ(got[h], sign * std::ldexp(e == 0 ? m : m + (1 << p), (e == 0 ? 1 : e) - bias - p)) << dtype << " " << h;
       }
@@ -79,7 +82,8 @@ TEST(Safetensors, WidensEveryHalfAndBfloat16Exactly) {
     // A window that begins inside a vector register.
     std::vector<float> part(13);
     f.to_float(f.at("t"), 100, part, Finite::kIgnore);
-    for (size_t i = 0; i < part.size(); ++i) EXPECT_EQ(part[i], got[100 + i]);
+    for (size_t i = 0; i < part.size(); ++i)
+      EXPECT_EQ(part[i], got[100 + i]);
   }
 }
 
@@ -117,7 +121,8 @@ TEST(Safetensors, RefusesEveryBrokenHeader) {
       {file_of("{\"t\":{\"dtype\":4,\"shape\":[1],\"data_offsets\":[0,4]}}", four), {"4 for 'dtype'"}},
       {file_of("{" + entry("t", "F33", "[1]", "[0,4]") + "}", four), {"'t'", "'F33'", "BF16"}},
       {file_of("{" + entry("t", "f32", "[1]", "[0,4]") + "}", four), {"'f32'"}},
-      {file_of("{" + entry("t", "F32", "[1]", "[0,4]") + "," + entry("t", "F32", "[0]", "[4,4]") + "}", four), {"'t'", "twice"}},
+      {file_of("{" + entry("t", "F32", "[1]", "[0,4]") + "," + entry("t", "F32", "[0]", "[4,4]") + "}", four),
+       {"'t'", "twice"}},
       {file_of("{" + entry("t", "F32", "[-1]", "[0,4]") + "}", four), {"-1"}},
       {file_of("{" + entry("t", "F32", "[1.0]", "[0,4]") + "}", four), {"'1.0'"}},
       {file_of("{" + entry("t", "F32", "[1e300]", "[0,4]") + "}", four), {"1e300"}},
@@ -126,7 +131,8 @@ TEST(Safetensors, RefusesEveryBrokenHeader) {
       {file_of("{" + entry("t", "F32", "[4294967296,4294967296]", "[0,4]") + "}", four), {"overflows"}},
       {file_of("{" + entry("t", "F32", "[4611686018427387904,4]", "[0,0]") + "}", ""), {"overflows"}},  // 2^64 wraps to 0
       {file_of("{" + entry("t", "F32", "[2147483648,2147483648,2]", "[0,4]") + "}", four), {"overflows"}},
-      {file_of("{" + entry("t", "F32", "[1099511627776]", "[0,4]") + "}", four), {"4 bytes of data", "expected 4398046511104 bytes"}},
+      {file_of("{" + entry("t", "F32", "[1099511627776]", "[0,4]") + "}", four),
+       {"4 bytes of data", "expected 4398046511104 bytes"}},
       {file_of("{" + entry("t", "F32", "[2]", "[0,4]") + "}", four), {"expected 8 bytes"}},
       {file_of("{" + entry("t", "F16", "[1]", "[0,4]") + "}", four), {"F16", "expected 2 bytes"}},
       {file_of("{" + entry("t", "F32", "[0]", "[0,4]") + "}", four), {"expected 0 bytes"}},
@@ -134,9 +140,11 @@ TEST(Safetensors, RefusesEveryBrokenHeader) {
       {file_of("{" + entry("t", "F32", "[1]", "[4,0]") + "}", four), {"[4, 0]", "outside"}},
       {file_of("{" + entry("t", "F32", "[1]", "[0,4,8]") + "}", four), {"more than two"}},
       {file_of("{" + entry("t", "F32", "[1]", "[0]") + "}", four), {"incomplete"}},
-      {file_of("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "F32", "[1]", "[2,6]") + "}", four + "xx"), {"'b'", "overlap"}},
+      {file_of("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "F32", "[1]", "[2,6]") + "}", four + "xx"),
+       {"'b'", "overlap"}},
       {file_of("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "F32", "[1]", "[0,4]") + "}", four), {"overlap"}},
-      {file_of("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "F32", "[1]", "[6,10]") + "}", four + four + "xx"), {"'b'", "hole"}},
+      {file_of("{" + entry("a", "F32", "[1]", "[0,4]") + "," + entry("b", "F32", "[1]", "[6,10]") + "}", four + four + "xx"),
+       {"'b'", "hole"}},
       {file_of("{" + entry("a", "F32", "[1]", "[2,6]") + "}", four + "xx"), {"hole"}},
       {file_of("{" + entry("a", "F32", "[0]", "[2,2]") + "," + entry("b", "F32", "[1]", "[0,4]") + "}", four), {"overlap"}},
       {file_of(good, four + "x"), {"cover 4 bytes", "5 bytes"}},
@@ -145,10 +153,24 @@ TEST(Safetensors, RefusesEveryBrokenHeader) {
       {file_of("{\"__metadata__\":{\"a\":{}}}", ""), {"__metadata__"}},
       {file_of("{\"__metadata__\":3}", ""), {"__metadata__"}},
       {file_of("{\"a\\u001b[31m\":7}", ""), {"\\x1b[31m"}},
-      {file_of("{" + entry("t", "U8", "[1" + std::string(80, ' ') + ",1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "[0,1]") + "}", "x"),
+      {file_of("{" +
+                   entry("t", "U8",
+                         "[1" + std::string(80, ' ') + ",1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]",
+                         "[0,1]") +
+                   "}",
+               "x"),
        {"32 dimensions"}},
       {file_of("{\"t\":" + std::string(100000, '['), ""), {"an array"}},
-      {file_of("{\"t\":" + [] { std::string s; for (int i = 0; i < 50000; ++i) s += "{\"a\":"; return s; }(), ""), {"'a'"}},
+      {file_of(
+           "{\"t\":" +
+               [] {
+                 std::string s;
+                 for (int i = 0; i < 50000; ++i)
+                   s += "{\"a\":";
+                 return s;
+               }(),
+           ""),
+       {"'a'"}},
   };
   for (const Case& c : cases) {
     try {
@@ -168,7 +190,8 @@ TEST(Safetensors, RefusesEveryTruncation) {
   const std::string whole = slurp(model_folder("llama_gqa_tied_bf16") + "/model.safetensors");
   ASSERT_GT(whole.size(), 200000u);
   EXPECT_NO_THROW(parse(whole));
-  for (size_t n = 0; n < whole.size(); n += n < 5000 ? 1 : 997) EXPECT_THROW(parse(whole.substr(0, n)), ResourceError) << n;
+  for (size_t n = 0; n < whole.size(); n += n < 5000 ? 1 : 997)
+    EXPECT_THROW(parse(whole.substr(0, n)), ResourceError) << n;
   EXPECT_THROW(parse(whole + '\0'), ResourceError);
 }
 
@@ -182,7 +205,8 @@ TEST(Safetensors, SurvivesEveryBitFlipInTheHeader) {
       try {
         // A flip inside a name leaves a sound file with another name; everything it points at must still be readable.
         const SafetensorsFile f = SafetensorsFile::from_memory(as_bytes(file), "t");
-        for (const TensorInfo& t : f.tensors()) EXPECT_LE(t.end, f.payload_bytes());
+        for (const TensorInfo& t : f.tensors())
+          EXPECT_LE(t.end, f.payload_bytes());
         ++accepted;
       } catch (const ResourceError&) {
         ++refused;
@@ -209,14 +233,16 @@ TEST(Safetensors, NamesTensorAndPlaceOfNonFiniteWeights) {
 }
 
 TEST(Safetensors, NamesWrongDtypesRanksAndNames) {
-  const std::string file = file_of("{" + entry("model.norm.weight", "I32", "[1]", "[0,4]") + "," + entry("m", "F32", "[1,1]", "[4,8]") + "}",
-                                   std::string(8, '\0'));
+  const std::string file =
+      file_of("{" + entry("model.norm.weight", "I32", "[1]", "[0,4]") + "," + entry("m", "F32", "[1,1]", "[4,8]") + "}",
+              std::string(8, '\0'));
   const SafetensorsFile f = SafetensorsFile::from_memory(as_bytes(file), "t");
   EXPECT_ERROR(ResourceError, f.load_vector("model.norm.weight"), "model.norm.weight", "I32", "F32, F16 or BF16");
   EXPECT_ERROR(ResourceError, f.load_vector("m"), "'m'", "[1, 1]", "one dimension");
   EXPECT_ERROR(ResourceError, f.load_matrix("model.norm.weight"), "[1]", "two dimensions");
   EXPECT_ERROR(ResourceError, f.load_integers("m"), "F32", "integer");
-  EXPECT_ERROR(ResourceError, f.at("model.norm.wieght"), "no tensor 'model.norm.wieght'", "nearest name is 'model.norm.weight'");
+  EXPECT_ERROR(ResourceError, f.at("model.norm.wieght"), "no tensor 'model.norm.wieght'",
+               "nearest name is 'model.norm.weight'");
   EXPECT_ERROR(ResourceError, SafetensorsFile("/nonexistent/x.safetensors"), "/nonexistent/x.safetensors");
 }
 
@@ -250,7 +276,8 @@ TEST(SafetensorsWriter, StreamsPiecesAndRoundTrips) {
   for (const TensorInfo& t : source.tensors())
     w.add(t.name, t.dtype, t.shape, [&source, &t](const ByteSink& sink) {
       const auto bytes = source.bytes(t);
-      for (size_t at = 0; at < bytes.size(); at += 1000) sink(bytes.subspan(at, std::min<size_t>(1000, bytes.size() - at)));
+      for (size_t at = 0; at < bytes.size(); at += 1000)
+        sink(bytes.subspan(at, std::min<size_t>(1000, bytes.size() - at)));
     });
   w.write(dir.file("copy.safetensors"));
   const SafetensorsFile copy(dir.file("copy.safetensors"));

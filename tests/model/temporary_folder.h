@@ -48,15 +48,15 @@ inline std::string slurp(const std::string& path) {
 inline std::string model_folder(const std::string& name) { return std::string(SAGE_TEST_DATA) + "/hf/" + name; }
 
 // The statement throws E and the message holds every one of the texts.
-#define EXPECT_ERROR(E, statement, ...)                                                               \
-  do {                                                                                                \
-    try {                                                                                             \
-      statement;                                                                                      \
-      ADD_FAILURE() << "no error from " #statement;                                                   \
-    } catch (const E& e) {                                                                            \
-      for (const std::string& part : std::vector<std::string>{__VA_ARGS__})                           \
-        EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << "message: " << e.what();    \
-    }                                                                                                 \
+#define EXPECT_ERROR(E, statement, ...)                                                            \
+  do {                                                                                             \
+    try {                                                                                          \
+      statement;                                                                                   \
+      ADD_FAILURE() << "no error from " #statement;                                                \
+    } catch (const E& e) {                                                                         \
+      for (const std::string& part : std::vector<std::string>{__VA_ARGS__})                        \
+        EXPECT_NE(std::string(e.what()).find(part), std::string::npos) << "message: " << e.what(); \
+    }                                                                                              \
   } while (false)
 
 }  // namespace sage

@@ -66,7 +66,8 @@ TEST(Tokenizer, LongInputs) {
     const Tokenizer t = Tokenizer::from_file(data(std::string(style) + "/tokenizer.json"));
     for (const std::string unit : {" ", "a", "\n", "ab", "!", "1", "\xE4\xB8\xAD", " \n", "e\xCC\x81"}) {
       std::string text;
-      for (int i = 0; i < 100'000; ++i) text += unit;
+      for (int i = 0; i < 100'000; ++i)
+        text += unit;
       const double start = now_seconds();
       const auto ids = t.encode(text, false);
       EXPECT_LT(now_seconds() - start, 5.0) << style << " '" << unit << "'";

@@ -1,5 +1,7 @@
 // What a tokenizer.json may say, one construct at a time, and what happens when it is broken. Expected splits follow the
 // documented behaviour of the `tokenizers` library.
+#include "core/util/files.h"
+
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
@@ -8,7 +10,6 @@
 #include "core/model/tokenizer_regex.h"
 #include "core/model/tokenizer_unicode.h"
 #include "core/util/errors.h"
-#include "core/util/files.h"
 
 namespace sage {
 namespace {
@@ -17,7 +18,8 @@ using Json = nlohmann::json;
 
 // Characters a-d, two merges, and what a test adds.
 Json small() {
-  return Json::parse(R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, " ": 4, "ab": 5, "abc": 6, "-": 7, "aa": 8},
+  return Json::parse(
+      R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "c": 2, "d": 3, " ": 4, "ab": 5, "abc": 6, "-": 7, "aa": 8},
                                    "merges": ["a b", ["ab", "c"], "a a"]}})");
 }
 std::vector<int32_t> ids(const Json& file, const std::string& text, bool special = false) {
@@ -32,11 +34,13 @@ std::vector<std::string> pieces(const Json& pre, const std::string& text, const 
   file["model"]["vocab"] = {{"?", 0}};
   file["model"]["merges"] = Json::array();
   int id = 1;
-  for (const auto& w : words) file["model"]["vocab"][w] = id++;
+  for (const auto& w : words)
+    file["model"]["vocab"][w] = id++;
   file["pre_tokenizer"] = pre;
   const Tokenizer t = Tokenizer::from_json(file.dump(), "test.json");
   std::vector<std::string> out;
-  for (int32_t i : t.encode(text, false)) out.push_back(*t.token_of(i));
+  for (int32_t i : t.encode(text, false))
+    out.push_back(*t.token_of(i));
   return out;
 }
 using Words = std::vector<std::string>;
@@ -75,7 +79,8 @@ TEST(TokenizerSplit, Behaviours) {
 }
 
 TEST(TokenizerSplit, SimplePreTokenizers) {
-  EXPECT_EQ(pieces({{"type", "Digits"}, {"individual_digits", true}}, "a12b", {"a", "1", "2", "b"}), (Words{"a", "1", "2", "b"}));
+  EXPECT_EQ(pieces({{"type", "Digits"}, {"individual_digits", true}}, "a12b", {"a", "1", "2", "b"}),
+            (Words{"a", "1", "2", "b"}));
   EXPECT_EQ(pieces({{"type", "Digits"}, {"individual_digits", false}}, "a12b", {"a", "12", "b"}), (Words{"a", "12", "b"}));
   EXPECT_EQ(pieces({{"type", "Whitespace"}}, "Hey, you_2!?", {"Hey", ",", "you_2", "!?"}), (Words{"Hey", ",", "you_2", "!?"}));
   EXPECT_EQ(pieces({{"type", "WhitespaceSplit"}}, "a, \xE3\x80\x80 b", {"a,", "b"}), (Words{"a,", "b"}));
@@ -85,11 +90,26 @@ TEST(TokenizerSplit, SimplePreTokenizers) {
 
 TEST(TokenizerSplit, ByteLevelPrefixSpaceIsGivenToEveryPiece) {
   const Json pre = {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", true}};
-  EXPECT_EQ(pieces(pre, "a b", {"\xC4\xA0" "a", "\xC4\xA0" "b"}), (Words{"\xC4\xA0" "a", "\xC4\xA0" "b"}));
+  EXPECT_EQ(pieces(pre, "a b",
+                   {"\xC4\xA0"
+                    "a",
+                    "\xC4\xA0"
+                    "b"}),
+            (Words{"\xC4\xA0"
+                   "a",
+                   "\xC4\xA0"
+                   "b"}));
   EXPECT_EQ(pieces(pre, "", {"a"}), Words{});
-  const Json both = {{"type", "Sequence"},
-                     {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, pre}}};
-  EXPECT_EQ(pieces(both, "a1", {"\xC4\xA0" "a", "\xC4\xA0" "1"}), (Words{"\xC4\xA0" "a", "\xC4\xA0" "1"}));
+  const Json both = {{"type", "Sequence"}, {"pretokenizers", {{{"type", "Digits"}, {"individual_digits", true}}, pre}}};
+  EXPECT_EQ(pieces(both, "a1",
+                   {"\xC4\xA0"
+                    "a",
+                    "\xC4\xA0"
+                    "1"}),
+            (Words{"\xC4\xA0"
+                   "a",
+                   "\xC4\xA0"
+                   "1"}));
 }
 
 TEST(TokenizerRegexTranslation, MeansWhatOnigurumaMeans) {
@@ -100,7 +120,7 @@ TEST(TokenizerRegexTranslation, MeansWhatOnigurumaMeans) {
     }
     return out;
   };
-  EXPECT_EQ(cut(R"(\s+)", "a\xE1\xA0\x8E b"), (Words{" "}));        // U+180E is no white space since Unicode 6.3
+  EXPECT_EQ(cut(R"(\s+)", "a\xE1\xA0\x8E b"), (Words{" "}));               // U+180E is no white space since Unicode 6.3
   EXPECT_EQ(cut(R"(\w+)", "e\xCC\x81_x-y"), (Words{"e\xCC\x81_x", "y"}));  // combining marks are word characters
   EXPECT_EQ(cut(R"([^\s\w]+)", "a, b"), (Words{","}));
   EXPECT_EQ(cut(R"(\p{Han}+)", "a\xE4\xB8\xAD\xE3\x80\x81"), (Words{"\xE4\xB8\xAD"}));  // U+3001 is Han by extension only
@@ -141,8 +161,9 @@ TEST(TokenizerNormalizer, Steps) {
   EXPECT_EQ(ids(file, "\xEF\xAC\x81"), (std::vector<int32_t>{2, 3}));  // the ligature fi
 }
 
-Json added(int id, const char* content, bool special, bool lstrip = false, bool rstrip = false, bool word = false, bool norm = false) {
-  return {{"id", id},         {"content", content}, {"special", special},  {"lstrip", lstrip},
+Json added(int id, const char* content, bool special, bool lstrip = false, bool rstrip = false, bool word = false,
+           bool norm = false) {
+  return {{"id", id},         {"content", content},  {"special", special}, {"lstrip", lstrip},
           {"rstrip", rstrip}, {"single_word", word}, {"normalized", norm}};
 }
 
@@ -160,10 +181,12 @@ TEST(TokenizerAdded, StripsAndWords) {
 
 TEST(TokenizerAdded, LongestWinsAndNormalizedOnesComeSecond) {
   Json file = small();
-  file["added_tokens"] = Json::array({added(9, "<a>", true), added(10, "<a><b>", true), added(11, "DC", false, false, false, false, true)});
+  file["added_tokens"] =
+      Json::array({added(9, "<a>", true), added(10, "<a><b>", true), added(11, "DC", false, false, false, false, true)});
   file["normalizer"] = {{"type", "Lowercase"}};
   EXPECT_EQ(ids(file, "<a><b><a>"), (std::vector<int32_t>{10, 9}));
-  EXPECT_EQ(ids(file, "aDCdcDc<A>"), (std::vector<int32_t>{0, 11, 11, 11, 0}));  // <A> is not the raw token; < and > are unknown
+  EXPECT_EQ(ids(file, "aDCdcDc<A>"),
+            (std::vector<int32_t>{0, 11, 11, 11, 0}));  // <A> is not the raw token; < and > are unknown
 }
 
 TEST(TokenizerPost, Templates) {
@@ -183,7 +206,8 @@ TEST(TokenizerPost, Templates) {
 
 TEST(TokenizerText, NotUtf8) {
   const Tokenizer t = Tokenizer::from_json(small().dump(), "test.json");
-  for (const char* bad : {"\x80", "a\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE4\xB8"}) EXPECT_THROW(t.encode(bad, false), ResourceError);
+  for (const char* bad : {"\x80", "a\xC0\x80", "\xED\xA0\x80", "\xF4\x90\x80\x80", "\xE4\xB8"})
+    EXPECT_THROW(t.encode(bad, false), ResourceError);
   EXPECT_EQ(utf8_lossy("a\xE4\xB8z\xF0\x9F\x80\xFF"), "a\xEF\xBF\xBDz\xEF\xBF\xBD\xEF\xBF\xBD");
   EXPECT_THROW(t.decode(std::vector<int32_t>{-1}), UserError);
   EXPECT_THROW(t.decode(std::vector<int32_t>{9}), UserError);
@@ -226,8 +250,10 @@ TEST(TokenizerBroken, EveryPartIsChecked) {
   expect_error(with("/normalizer", {{"type", "Precompiled"}}), "\"Precompiled\" is not supported");
   expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}}), "\"Metaspace\" is not supported");
   expect_error(with("/pre_tokenizer", {{"typ", "Digits"}}), "\"type\" is missing");
-  expect_error(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}), "does not compile");
-  expect_error(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Sideways"}}), "Sideways");
+  expect_error(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}),
+               "does not compile");
+  expect_error(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "a"}}}, {"behavior", "Sideways"}}),
+               "Sideways");
   expect_error(with("/decoder", {{"type", "WordPiece"}}), "\"WordPiece\" is not supported");
   expect_error(with("/post_processor", {{"type", "Odd"}}), "\"Odd\" is not supported");
   expect_error(with("/added_tokens", Json::array({added(3, "<x>", true)})), "next free id");
@@ -249,10 +275,12 @@ TEST(TokenizerBroken, HostileBytes) {
   EXPECT_NE(error_of("{\"model\": {\"vocab\": {\"\xFF\": 1}}}").find("not JSON"), std::string::npos);
   EXPECT_NE(error_of(std::string(1'000'000, '[')).find("nested deeper"), std::string::npos);
   std::string many = "[0";
-  for (int i = 0; i < 9'000'000; ++i) many += ",0";
+  for (int i = 0; i < 9'000'000; ++i)
+    many += ",0";
   EXPECT_NE(error_of(many + "]").find("values"), std::string::npos);
   const std::string good = read_file(std::string(SAGE_TEST_DATA) + "/tokenizer/llama3/tokenizer.json");
-  for (size_t cut = 0; cut < good.size(); cut += 997) EXPECT_NE(error_of(good.substr(0, cut)), "") << cut;
+  for (size_t cut = 0; cut < good.size(); cut += 997)
+    EXPECT_NE(error_of(good.substr(0, cut)), "") << cut;
   // A flipped byte either leaves a file that can be used or is an error of ours; never anything else.
   for (size_t at = 0; at < good.size(); at += 641) {
     std::string bad = good;

@@ -278,9 +278,14 @@ TEST(RunFile, HostileContentsGiveErrors) {
     H5Pset_chunk(list, 1, &chunk);
     hdf5::Handle data(H5Dcreate2(task, "nll", H5T_NATIVE_DOUBLE, space, H5P_DEFAULT, list, H5P_DEFAULT), H5Dclose, "data");
   });
-  expect("not a text of fixed length", [](hid_t f) {
+  expect("text 'source' is not a single value", [](hid_t f) {
     hdf5::Handle config = hdf5::make_group(f, "config");
     hdf5::write_array(config, "source", {1}, {0.0});
+  });
+  expect("not a text of fixed length", [](hid_t f) {  // h5py writes str this way
+    hdf5::Handle config = hdf5::make_group(f, "config"), text(H5Tcopy(H5T_C_S1), H5Tclose, "text"), space(H5Screate(H5S_SCALAR), H5Sclose, "space");
+    H5Tset_size(text, H5T_VARIABLE);
+    hdf5::Handle data(H5Dcreate2(config, "source", text, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "data");
   });
   expect("nll", [](hid_t f) {  // a link that leads nowhere
     hdf5::Handle eval = hdf5::make_group(f, "eval"), task = hdf5::make_group(eval, "t");

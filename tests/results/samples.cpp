@@ -6,6 +6,18 @@
 
 namespace sage::test {
 
+namespace {
+MatrixRow matrix(int64_t layer, const std::string& name, int64_t rows, int64_t cols, double d) {
+  MatrixRow m;
+  m.layer = layer;
+  m.name = name;
+  m.rows = rows;
+  m.cols = cols;
+  m.d = d;
+  return m;
+}
+}  // namespace
+
 RunRecord sample_record() {
   RunRecord r;
   r.run_key = "ab12cd34" + std::string(55, '0') + "7";
@@ -16,41 +28,48 @@ RunRecord sample_record() {
   r.config_source = "name: x\n# a comment, ü\npipeline:\n  saliency: {type: sigma}\n";
   r.config_resolved = R"({"name":"x","pipeline":{"saliency":{"type":"sigma"}}})";
   r.config = {{"name", "x", "x.yaml:1:7"}, {"pipeline.saliency.type", "sigma", "x.yaml:4:20"}, {"pipeline.saliency.ratio", "1e-05", "default"}};
-  r.provenance = {.commit = "0123456789abcdef0123456789abcdef01234567",
-                  .dirty = true,
-                  .diff_digest = "dd",
-                  .argv = {"sageptq", "run", "a b", "--set", "x=\"y\""},
-                  .host = "h1",
-                  .cpu = "A CPU @ 2.1 GHz",
-                  .gpu = "",
-                  .threads = 2,
-                  .backend = "cpu",
-                  .libraries = {{"hdf5", "1.10.8"}, {"openblas", "0.3.21"}},
-                  .job = "17",
-                  .model_path = "/models/m",
-                  .model_name = "SmolLM2-135M-Instruct",
-                  .model_digest = std::string(64, 'a'),
-                  .model_note = "full-precision weights are themselves dequantized 4-bit weights",
-                  .text_name = "wikitext2-test",
-                  .text_digest = std::string(64, 'b'),
-                  .tokenizer_digest = std::string(64, 'c')};
+  RunProvenance& p = r.provenance;
+  p.commit = "0123456789abcdef0123456789abcdef01234567";
+  p.dirty = true;
+  p.diff_digest = "dd";
+  p.argv = {"sageptq", "run", "a b", "--set", "x=\"y\""};
+  p.host = "h1";
+  p.cpu = "A CPU @ 2.1 GHz";
+  p.gpu = "";
+  p.threads = 2;
+  p.backend = "cpu";
+  p.libraries = {{"hdf5", "1.10.8"}, {"openblas", "0.3.21"}};
+  p.job = "17";
+  p.model_path = "/models/m";
+  p.model_name = "SmolLM2-135M-Instruct";
+  p.model_digest = std::string(64, 'a');
+  p.model_note = "full-precision weights are themselves dequantized 4-bit weights";
+  p.text_name = "wikitext2-test";
+  p.text_digest = std::string(64, 'b');
+  p.tokenizer_digest = std::string(64, 'c');
   r.metrics = {{"gptq-2048", kMetricPerplexity, 32.5, 0.25, 4, "window 2048, no BOS"}, {"gptq-2048", kMetricKl, 0.125, 0.01, 4, "window 2048, no BOS"}};
-  r.storage = {.linear_weights = 106168320,
-               .stored_bits = 2.25,
-               .paper_weight_bits = 1.01,
-               .paper_scaling_bits = 0.05,
-               .paper_bits = 1.06,
-               .whole_model_bits = 3.5,
-               .file_bytes = 90000001,
-               .metadata_bytes = 12345,
-               .unquantized_bytes = 60000000};
+  r.storage.linear_weights = 106168320;
+  r.storage.stored_bits = 2.25;
+  r.storage.paper_weight_bits = 1.01;
+  r.storage.paper_scaling_bits = 0.05;
+  r.storage.paper_bits = 1.06;
+  r.storage.whole_model_bits = 3.5;
+  r.storage.file_bytes = 90000001;
+  r.storage.metadata_bytes = 12345;
+  r.storage.unquantized_bytes = 60000000;
   r.storage_by_role = {{"signs", 13271040}, {"scales", 1000}, {"group_index", uint64_t{1} << 40}};
-  r.matrices = {{.layer = 0, .name = "layers.0.q_proj", .rows = 576, .cols = 576, .groups = 4, .salient_ratio = 0.01, .paper_bits = 1.06,
-                 .stored_bits = 2.25, .d = 0.11, .gram_loss = kNotMeasured, .excess_stored = rate_excess(2.25, 0.11),
-                 .excess_paper = rate_excess(1.06, 0.11), .seconds = 0.5, .choice = "K=4"},
-                {.layer = 1, .name = "layers.1.down_proj", .rows = 576, .cols = 1536, .groups = 2, .salient_ratio = 0.02, .paper_bits = 1.07,
-                 .stored_bits = 2.35, .d = 0.12, .gram_loss = 0.2, .excess_stored = rate_excess(2.35, 0.12),
-                 .excess_paper = rate_excess(1.07, 0.12), .seconds = 0.75, .choice = "K=2"}};
+  r.matrices = {matrix(0, "layers.0.q_proj", 576, 576, 0.11), matrix(1, "layers.1.down_proj", 576, 1536, 0.12)};
+  r.matrices[0].groups = 4, r.matrices[1].groups = 2;
+  r.matrices[0].choice = "K=4", r.matrices[1].choice = "K=2";
+  r.matrices[0].salient_ratio = 0.01, r.matrices[1].salient_ratio = 0.02;
+  r.matrices[0].seconds = 0.5, r.matrices[1].seconds = 0.75;
+  r.matrices[1].gram_loss = 0.2;
+  for (MatrixRow& m : r.matrices) {
+    m.paper_bits = 1.06 + 0.01 * static_cast<double>(m.layer);
+    m.stored_bits = 2.25 + 0.1 * static_cast<double>(m.layer);
+    m.excess_stored = rate_excess(m.stored_bits, m.d);
+    m.excess_paper = rate_excess(m.paper_bits, m.d);
+  }
   r.timing = {{"quantize", 12.5, uint64_t{3} << 29}, {"evaluate", 30.25, uint64_t{1} << 30}};
   r.eval = {{"gptq-2048", {3.5, 3.25, 3.75, 3.4}, {0.1, 0.2, 0.05, 0.15}, {}}, {"odd/name%2F", {1.0}, {}, {0.5}}};
   r.trace = {{"layers.0.q_proj", "eigenvalues", {3}, {0.0, 0.5, 1.5}}, {"layers.0.q_proj", "affinity", {2, 3}, {1, 2, 3, 4, 5, 6}}};
@@ -70,7 +89,7 @@ RunRecord point(char digit, const std::string& label, double perplexity, double 
   r.storage.whole_model_bits = stored_bits + 1;
   r.storage.linear_weights = 1000;
   r.metrics = {{"gptq-2048", kMetricPerplexity, perplexity, perplexity / 100, 4, "window 2048, no BOS"}};
-  r.matrices = {{.rows = 10, .cols = 30, .d = d}, {.rows = 10, .cols = 10, .d = d * 3}};
+  r.matrices = {matrix(0, "a", 10, 30, d), matrix(0, "b", 10, 10, d * 3)};
   r.timing = {{"quantize", 1.0 + d, uint64_t{1} << 30}};
   EvalSeries e{"gptq-2048", {}, {}, {}};
   for (double shift : {-0.3, 0.1, 0.15, 0.05}) e.nll.push_back(std::log(perplexity) + shift);

@@ -70,7 +70,7 @@ TEST(QuantizerGolden, BinaryByPosition) {
   expect_relative(group, {.35754, .49201}, &b64);
 }
 
-TEST(QuantizerGolden, BinaryRank1) { expect_relative(Binary({BinaryScale::kRank1, false, 8}), {.36268, .49903}); }
+TEST(QuantizerGolden, BinaryRank1) { expect_relative(Binary({BinaryScale::kRank1, false, 4}), {.36268, .49903}); }
 
 TEST(QuantizerGolden, BinaryScaleIsTheMeanMagnitude) {
   for (const auto& [laplace, expected] : {std::pair(false, .79788), std::pair(true, .70711)}) {
@@ -88,7 +88,9 @@ TEST(QuantizerGolden, BinaryOfTheUnsalient) {
     EXPECT_NEAR(t, threshold, 1e-3 * threshold);
     const test::Coded c = code(Binary({}), w, mask, false, GroupMap::single(1024, 1024), t, Numerics::kReference);
     EXPECT_NEAR(c.squared_error / energy(w), error, tolerance(error));
-    if (!laplace) EXPECT_NEAR(c.planes.number_planes().at("binary_scales").values.at(0), .7767, 1e-4);
+    if (!laplace) {
+      EXPECT_NEAR(c.planes.number_planes().at("binary_scales").values.at(0), .7767, 1e-4);
+    }
   }
 }
 

@@ -102,7 +102,7 @@ TEST(RtnReference, WholeMatricesAreBitExact) {
       ++cases;
     }
   }
-  EXPECT_EQ(cases, 14);
+  EXPECT_EQ(cases, 15);  // three inputs, 1 to 4 bits and 4 bits symmetric
 }
 
 }  // namespace

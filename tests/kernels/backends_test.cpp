@@ -1,0 +1,70 @@
+// Choosing a backend by name, and closed forms that no backend may miss.
+#include "tests/kernels/support.h"
+
+namespace sage::test {
+namespace {
+
+TEST(Backends, AreFoundByName) {
+  EXPECT_EQ(make_backend("reference")->name(), "reference");
+  EXPECT_EQ(make_backend("cpu")->name(), "cpu");
+  EXPECT_NE(make_backend("cpu")->description().find("OpenBLAS"), std::string::npos);
+}
+
+TEST(Backends, UnknownNameOffersTheNearest) {
+  try {
+    make_backend("refrence");
+    FAIL();
+  } catch (const UserError& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find("unknown backend 'refrence'"), std::string::npos) << text;
+    EXPECT_NE(text.find("did you mean 'reference'?"), std::string::npos) << text;
+    EXPECT_NE(text.find("cpu"), std::string::npos) << text;
+    EXPECT_EQ(e.code(), ExitCode::kUsage);
+  }
+}
+
+TEST(Backends, UnavailableOnesSayWhy) {
+  for (const BackendStatus& s : backend_status()) {
+    EXPECT_FALSE(s.detail.empty()) << s.name;
+    if (s.available) {
+      EXPECT_EQ(make_backend(s.name)->name(), s.name);
+    } else {
+      EXPECT_THROW(make_backend(s.name), ResourceError) << s.name;
+    }
+  }
+}
+
+TEST(Backends, UnknownVariantIsRefused) { EXPECT_THROW(make_cpu_backend("mmx"), ResourceError); }
+
+// The RNG-free matrix: a bijection of 0 .. 2^20-1 pushed through the Laplace quantile function. With N equally spaced
+// probabilities, means are those of the distribution to about 1/N.
+TEST(ClosedForms, LaplaceMoments) {
+  Matrix w(1024, 1024);
+  for (int64_t i = 0; i < w.size(); ++i) {
+    uint64_t k = static_cast<uint64_t>(i);
+    const int shift[] = {10, 7, 9};
+    const uint64_t factor[] = {0x9E3779B1u, 0x85EBCA77u, 0xC2B2AE3Du};
+    for (int r = 0; r < 3; ++r) {
+      k ^= k >> shift[r];
+      k = k * factor[r] & 0xfffffu;
+    }
+    k ^= k >> 11;
+    const double u = (static_cast<double>(k) + 0.5) / 1048576.0;
+    const double x = std::log(1 - 2 * std::fabs(u - 0.5)) / std::sqrt(2.0);
+    w.data()[i] = static_cast<float>(u < 0.5 ? x : -x);
+  }
+  for (const std::string& name : backend_names()) {
+    const std::unique_ptr<Backend> b = backend(name);
+    const MatrixStats s = b->matrix_stats(w.view());
+    EXPECT_NEAR(s.moments.sum / 1048576.0, 0.0, 1e-6) << name;
+    EXPECT_NEAR(s.moments.abs_sum / 1048576.0, 1 / std::sqrt(2.0), 2e-5) << name;  // mean |w| of a unit Laplace
+    EXPECT_NEAR(std::sqrt(s.moments.sq_sum / 1048576.0), 1.0, 2e-5) << name;
+    // floor(0.99 (N - 1)) of |w|: the 1 % threshold, ln(100) / sqrt 2.
+    const float t = b->deviation_order_statistic(w.view(), 0, static_cast<int64_t>(0.99 * 1048575));
+    EXPECT_NEAR(t, 3.25626, 2e-4) << name;
+    EXPECT_EQ(b->deviation_above(w.view(), 0, t).count(), 10486) << name;
+  }
+}
+
+}  // namespace
+}  // namespace sage::test
