@@ -22,36 +22,41 @@ std::vector<std::string> headings(const std::vector<SelectedRun>& runs) {
   for (const SelectedRun& run : runs) {
     const auto equal = std::count_if(runs.begin(), runs.end(), [&](const SelectedRun& o) { return o.label == run.label; });
     out.push_back(equal > 1 ? fmt::format("{} {}", run.label, run.record->run_key.substr(0, 10)) : run.label);
-    for (size_t i = 2, n = out.size(); std::count(out.begin(), out.end(), out.back()) > 1; ++i) out.back() = fmt::format("{} ({})", out[n - 1], i);
+    for (size_t i = 2, n = out.size(); std::count(out.begin(), out.end(), out.back()) > 1; ++i)
+      out.back() = fmt::format("{} ({})", out[n - 1], i);
   }
   return out;
 }
 
 std::map<std::string, std::string> settings(const RunRecord& r) {
   std::map<std::string, std::string> out;
-  for (const ConfigEntry& e : r.config) out[e.path] = e.value;
+  for (const ConfigEntry& e : r.config)
+    out[e.path] = e.value;
   const RunProvenance& p = r.provenance;
-  for (const auto& [name, value] : std::initializer_list<std::pair<const char*, std::string>>{{"(backend)", p.backend},
-                                                                                            {"(commit)", short_commit(p)},
-                                                                                            {"(cpu)", p.cpu},
-                                                                                            {"(gpu)", p.gpu},
-                                                                                            {"(model sha256)", p.model_digest.substr(0, 12)},
-                                                                                            {"(numerics)", r.numerics},
-                                                                                            {"(text sha256)", p.text_digest.substr(0, 12)},
-                                                                                            {"(tokenizer sha256)", p.tokenizer_digest.substr(0, 12)}})
+  for (const auto& [name, value] :
+       std::initializer_list<std::pair<const char*, std::string>>{{"(backend)", p.backend},
+                                                                  {"(commit)", short_commit(p)},
+                                                                  {"(cpu)", p.cpu},
+                                                                  {"(gpu)", p.gpu},
+                                                                  {"(model sha256)", p.model_digest.substr(0, 12)},
+                                                                  {"(numerics)", r.numerics},
+                                                                  {"(text sha256)", p.text_digest.substr(0, 12)},
+                                                                  {"(tokenizer sha256)", p.tokenizer_digest.substr(0, 12)}})
     if (!value.empty()) out[name] = value;
   return out;
 }
 
 Table configuration_table(const std::vector<SelectedRun>& runs, const std::vector<std::string>& names) {
   std::vector<Table::Column> columns{{"setting"}};
-  for (const std::string& name : names) columns.push_back({name});
+  for (const std::string& name : names)
+    columns.push_back({name});
   Table table(columns);
   std::vector<std::map<std::string, std::string>> all;
   std::map<std::string, bool> paths;
   for (const SelectedRun& run : runs) {
     all.push_back(settings(*run.record));
-    for (const auto& entry : all.back()) paths[entry.first] = true;
+    for (const auto& entry : all.back())
+      paths[entry.first] = true;
   }
   for (const auto& path : paths) {
     std::vector<Cell> row{path.first};
@@ -87,7 +92,8 @@ std::string unpaired_because(const RunRecord& a, const RunRecord& b, const std::
 
 class MetricsTable {
  public:
-  MetricsTable(const std::vector<SelectedRun>& runs, const std::vector<std::string>& names) : runs_(runs), table_(columns(names)), names_(names) {}
+  MetricsTable(const std::vector<SelectedRun>& runs, const std::vector<std::string>& names)
+      : runs_(runs), table_(columns(names)), names_(names) {}
 
   using Value = std::function<Cell(const RunRecord&)>;
   // The difference of run `i` from the first, where it is more than a subtraction.
@@ -104,9 +110,12 @@ class MetricsTable {
       if (i == 0) continue;
       PairedDifference d;
       if (paired) d = paired(*runs_[0].record, *runs_[i].record);
-      if (d.n > 0) differences.emplace_back(d.mean, d.standard_error);
-      else if (first.value && here.value) differences.emplace_back(*here.value - *first.value);
-      else differences.emplace_back();
+      if (d.n > 0)
+        differences.emplace_back(d.mean, d.standard_error);
+      else if (first.value && here.value)
+        differences.emplace_back(*here.value - *first.value);
+      else
+        differences.emplace_back();
     }
     row.insert(row.end(), differences.begin(), differences.end());
     if (any) table_.add_row(std::move(row));
@@ -132,7 +141,8 @@ class MetricsTable {
       const EvalSeries* e = series_of(r, task);
       if (e == nullptr || e->nll.empty()) return Cell();
       double sum = 0;
-      for (double x : e->nll) sum += x;
+      for (double x : e->nll)
+        sum += x;
       return Cell(sum / static_cast<double>(e->nll.size()));
     };
     add("perplexity" + suffix, metric(kMetricPerplexity), paired(&EvalSeries::nll, paired_perplexity_difference));
@@ -145,15 +155,18 @@ class MetricsTable {
   }
 
   Table done() {
-    table_.set_caption(fmt::format("Differences are from {}. With ±: paired window by window, one standard error.{}", names_[0], notes_));
+    table_.set_caption(
+        fmt::format("Differences are from {}. With ±: paired window by window, one standard error.{}", names_[0], notes_));
     return std::move(table_);
   }
 
  private:
   static std::vector<Table::Column> columns(const std::vector<std::string>& names) {
     std::vector<Table::Column> out{{"figure"}};
-    for (const std::string& n : names) out.push_back({n, true, 4});
-    for (size_t i = 1; i < names.size(); ++i) out.push_back({names.size() == 2 ? "difference" : "difference " + names[i], true, 4});
+    for (const std::string& n : names)
+      out.push_back({n, true, 4});
+    for (size_t i = 1; i < names.size(); ++i)
+      out.push_back({names.size() == 2 ? "difference" : "difference " + names[i], true, 4});
     return out;
   }
   const std::vector<SelectedRun>& runs_;
@@ -170,11 +183,13 @@ PairedDifference paired_difference(std::span<const double> a, std::span<const do
   if (out.n == 0) return out;
   const auto n = static_cast<double>(out.n);
   double sum = 0;
-  for (size_t i = 0; i < out.n; ++i) sum += b[i] - a[i];
+  for (size_t i = 0; i < out.n; ++i)
+    sum += b[i] - a[i];
   out.mean = sum / n;
   if (out.n < 2) return out;
   double squares = 0;
-  for (size_t i = 0; i < out.n; ++i) squares += (b[i] - a[i] - out.mean) * (b[i] - a[i] - out.mean);
+  for (size_t i = 0; i < out.n; ++i)
+    squares += (b[i] - a[i] - out.mean) * (b[i] - a[i] - out.mean);
   out.standard_error = std::sqrt(squares / (n * (n - 1)));
   return out;
 }
@@ -182,14 +197,17 @@ PairedDifference paired_difference(std::span<const double> a, std::span<const do
 PairedDifference paired_perplexity_difference(std::span<const double> a, std::span<const double> b) {
   const auto perplexity = [](std::span<const double> nll) {
     double sum = 0;
-    for (double x : nll) sum += x;
+    for (double x : nll)
+      sum += x;
     return std::exp(sum / static_cast<double>(nll.size()));
   };
   if (a.empty() || a.size() != b.size()) return {};
   const double pa = perplexity(a), pb = perplexity(b);
   std::vector<double> x(a.begin(), a.end()), y(b.begin(), b.end());
-  for (double& v : x) v *= pa;
-  for (double& v : y) v *= pb;
+  for (double& v : x)
+    v *= pa;
+  for (double& v : y)
+    v *= pb;
   PairedDifference out = paired_difference(x, y);
   out.mean = pb - pa;
   return out;
@@ -199,9 +217,11 @@ Comparison compare_runs(const std::vector<SelectedRun>& runs) {
   const std::vector<std::string> names = headings(runs);
   MetricsTable metrics(runs, names);
   std::vector<const RunRecord*> records;
-  for (const SelectedRun& run : runs) records.push_back(&*run.record);
+  for (const SelectedRun& run : runs)
+    records.push_back(&*run.record);
   const std::vector<std::string> tasks = tasks_with(records, kMetricPerplexity);
-  for (const std::string& task : tasks) metrics.add_task(task, tasks.size() > 1);
+  for (const std::string& task : tasks)
+    metrics.add_task(task, tasks.size() > 1);
   const auto add_storage = [&](const char* name, double StorageSummary::*value) {
     metrics.add(name, [value](const RunRecord& r) { return Cell(r.storage.*value); });
   };
@@ -211,12 +231,14 @@ Comparison compare_runs(const std::vector<SelectedRun>& runs) {
   add_storage("whole-model bits", &StorageSummary::whole_model_bits);
   metrics.add("seconds", [](const RunRecord& r) {
     double sum = 0;
-    for (const StageRow& s : r.timing) sum += s.seconds;
+    for (const StageRow& s : r.timing)
+      sum += s.seconds;
     return r.timing.empty() ? Cell() : Cell(sum);
   });
   metrics.add("peak GiB", [](const RunRecord& r) {
     uint64_t peak = 0;
-    for (const StageRow& s : r.timing) peak = std::max(peak, s.peak_bytes);
+    for (const StageRow& s : r.timing)
+      peak = std::max(peak, s.peak_bytes);
     return peak == 0 ? Cell() : Cell(static_cast<double>(peak) / kGiB);
   });
   return {configuration_table(runs, names), metrics.done()};

@@ -1,7 +1,6 @@
 #include "analysis/output.h"
 
 #include <boost/program_options/value_semantic.hpp>
-
 #include <cstdio>
 
 #include "core/util/errors.h"
@@ -18,7 +17,9 @@ void declare_output(po::options_description& options) {
   add("output,o", po::value<std::string>(), "file to write instead of stdout");
 }
 
-Store chosen_store(const po::variables_map& vm) { return Store(vm.count("store") ? vm["store"].as<std::string>() : Store::default_root()); }
+Store chosen_store(const po::variables_map& vm) {
+  return Store(vm.count("store") ? vm["store"].as<std::string>() : Store::default_root());
+}
 
 TableFormat chosen_format(const po::variables_map& vm) {
   if (vm.count("format")) return parse_table_format(vm["format"].as<std::string>());
@@ -36,7 +37,8 @@ void deliver(const std::string& text, const po::variables_map& vm) {
     return;
   }
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw ResourceError("stdout: the table could not be written whole; expected an open pipe with room behind it; write to a file with -o");
+    throw ResourceError(
+        "stdout: the table could not be written whole; expected an open pipe with room behind it; write to a file with -o");
 }
 
 }  // namespace sage

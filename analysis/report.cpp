@@ -47,8 +47,8 @@ Shown text(const ColumnSpec& spec, std::string title, std::function<std::string(
 }
 
 // A column per evaluation that has the metric; the evaluation is named only where there are several.
-void add_metric(const ColumnSpec& spec, const std::string& metric, const std::string& title, int decimals, const Records& records,
-                std::vector<Shown>& out) {
+void add_metric(const ColumnSpec& spec, const std::string& metric, const std::string& title, int decimals,
+                const Records& records, std::vector<Shown>& out) {
   const std::vector<std::string> tasks = tasks_with(records, metric);
   for (const std::string& task : tasks) {
     Shown s = number(spec, title, decimals, nullptr);
@@ -74,7 +74,8 @@ double total_seconds(const RunRecord& r, const std::string& stage) {
 }
 double peak_gib(const RunRecord& r) {
   uint64_t peak = 0;
-  for (const StageRow& s : r.timing) peak = std::max(peak, s.peak_bytes);
+  for (const StageRow& s : r.timing)
+    peak = std::max(peak, s.peak_bytes);
   return peak == 0 ? kNotMeasured : static_cast<double>(peak) / kGiB;
 }
 
@@ -91,32 +92,53 @@ void add_column(const ColumnSpec& c, const Records& records, std::vector<Shown>&
   if (n == "label") {
     out.push_back(text(c, "label", [](const RunRecord& r) { return r.label; }));
     out.back().keep = true;
-  } else if (n == "status") out.push_back(text(c, "status", [](const RunRecord& r) { return r.status; }));
-  else if (n == "run") out.push_back(text(c, "run", [](const RunRecord& r) { return r.run_key.substr(0, kKeyShown); }));
-  else if (n == "perplexity") add_metric(c, kMetricPerplexity, "perplexity", 3, records, out);
-  else if (n == "kl") add_metric(c, kMetricKl, "KL", 4, records, out);
-  else if (n == "top1") add_metric(c, kMetricTop1, "top-1 agreement", 4, records, out);
-  else if (n.starts_with("metric.")) add_metric(c, rest("metric."), rest("metric."), 4, records, out);
-  else if (n == "D") out.push_back(average(c, "D", 5, &MatrixRow::d));
-  else if (n == "gram_loss") out.push_back(average(c, "Gram loss", 5, &MatrixRow::gram_loss));
-  else if (n == "excess_stored") out.push_back(average(c, "stored excess", 3, &MatrixRow::excess_stored));
-  else if (n == "excess_paper") out.push_back(average(c, "paper excess", 3, &MatrixRow::excess_paper));
-  else if (n == "paper_bits") out.push_back(stored(c, "paper bits", 3, &StorageSummary::paper_bits));
-  else if (n == "paper_weight_bits") out.push_back(stored(c, "paper weight bits", 3, &StorageSummary::paper_weight_bits));
-  else if (n == "paper_scaling_bits") out.push_back(stored(c, "paper scaling bits", 3, &StorageSummary::paper_scaling_bits));
-  else if (n == "stored_bits") out.push_back(stored(c, "stored bits", 3, &StorageSummary::stored_bits));
-  else if (n == "whole_model_bits") out.push_back(stored(c, "whole-model bits", 3, &StorageSummary::whole_model_bits));
+  } else if (n == "status")
+    out.push_back(text(c, "status", [](const RunRecord& r) { return r.status; }));
+  else if (n == "run")
+    out.push_back(text(c, "run", [](const RunRecord& r) { return r.run_key.substr(0, kKeyShown); }));
+  else if (n == "perplexity")
+    add_metric(c, kMetricPerplexity, "perplexity", 3, records, out);
+  else if (n == "kl")
+    add_metric(c, kMetricKl, "KL", 4, records, out);
+  else if (n == "top1")
+    add_metric(c, kMetricTop1, "top-1 agreement", 4, records, out);
+  else if (n.starts_with("metric."))
+    add_metric(c, rest("metric."), rest("metric."), 4, records, out);
+  else if (n == "D")
+    out.push_back(average(c, "D", 5, &MatrixRow::d));
+  else if (n == "gram_loss")
+    out.push_back(average(c, "Gram loss", 5, &MatrixRow::gram_loss));
+  else if (n == "excess_stored")
+    out.push_back(average(c, "stored excess", 3, &MatrixRow::excess_stored));
+  else if (n == "excess_paper")
+    out.push_back(average(c, "paper excess", 3, &MatrixRow::excess_paper));
+  else if (n == "paper_bits")
+    out.push_back(stored(c, "paper bits", 3, &StorageSummary::paper_bits));
+  else if (n == "paper_weight_bits")
+    out.push_back(stored(c, "paper weight bits", 3, &StorageSummary::paper_weight_bits));
+  else if (n == "paper_scaling_bits")
+    out.push_back(stored(c, "paper scaling bits", 3, &StorageSummary::paper_scaling_bits));
+  else if (n == "stored_bits")
+    out.push_back(stored(c, "stored bits", 3, &StorageSummary::stored_bits));
+  else if (n == "whole_model_bits")
+    out.push_back(stored(c, "whole-model bits", 3, &StorageSummary::whole_model_bits));
   else if (n == "file_mib")
     out.push_back(number(c, "file MiB", 1, [](const RunRecord& r) {
       return r.storage.file_bytes == 0 ? kNotMeasured : static_cast<double>(r.storage.file_bytes) / kMiB;
     }));
-  else if (n == "peak_gib") out.push_back(number(c, "peak GiB", 2, peak_gib));
-  else if (n == "seconds") out.push_back(number(c, "seconds", 1, [](const RunRecord& r) { return total_seconds(r, ""); }));
+  else if (n == "peak_gib")
+    out.push_back(number(c, "peak GiB", 2, peak_gib));
+  else if (n == "seconds")
+    out.push_back(number(c, "seconds", 1, [](const RunRecord& r) { return total_seconds(r, ""); }));
   else if (n.starts_with("seconds."))
-    out.push_back(number(c, rest("seconds.") + " s", 1, [stage = rest("seconds.")](const RunRecord& r) { return total_seconds(r, stage); }));
-  else if (n == "backend") out.push_back(text(c, "backend", [](const RunRecord& r) { return r.provenance.backend; }));
-  else if (n == "device") out.push_back(text(c, "device", device_of));
-  else if (n == "commit") out.push_back(text(c, "commit", [](const RunRecord& r) { return short_commit(r.provenance); }));
+    out.push_back(number(c, rest("seconds.") + " s", 1,
+                         [stage = rest("seconds.")](const RunRecord& r) { return total_seconds(r, stage); }));
+  else if (n == "backend")
+    out.push_back(text(c, "backend", [](const RunRecord& r) { return r.provenance.backend; }));
+  else if (n == "device")
+    out.push_back(text(c, "device", device_of));
+  else if (n == "commit")
+    out.push_back(text(c, "commit", [](const RunRecord& r) { return short_commit(r.provenance); }));
   else if (n.starts_with("config."))
     out.push_back(text(c, rest("config."), [path = rest("config.")](const RunRecord& r) {
       for (const ConfigEntry& e : r.config)
@@ -136,7 +158,8 @@ std::vector<Shown> varying(std::vector<Shown> columns, const Records& records, b
   std::vector<Shown> out;
   for (Shown& c : columns) {
     std::vector<Cell> cells;
-    for (const RunRecord* r : records) cells.push_back(c.cell(*r));
+    for (const RunRecord* r : records)
+      cells.push_back(c.cell(*r));
     const bool empty = std::all_of(cells.begin(), cells.end(), absent);
     const bool equal = std::all_of(cells.begin(), cells.end(), [&](const Cell& x) { return same(x, cells[0]); });
     if (c.keep || (!empty && (keep_constant || cells.size() < 2 || !equal))) {
@@ -159,20 +182,23 @@ struct Labelled {
 };
 
 // "Model: A" where all agree, else "Models differ: A (x, y); B (z)."
-void describe(const std::string& one, const std::string& several, const std::vector<Labelled>& rows, const std::function<std::string(const RunRecord&)>& of,
-              std::string& common, std::string& notes) {
+void describe(const std::string& one, const std::string& several, const std::vector<Labelled>& rows,
+              const std::function<std::string(const RunRecord&)>& of, std::string& common, std::string& notes) {
   std::vector<std::pair<std::string, std::string>> groups;  // value, labels
   for (const Labelled& row : rows) {
     const std::string value = of(*row.record);
     if (value.empty()) continue;
     const auto at = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == value; });
-    if (at == groups.end()) groups.emplace_back(value, row.label);
-    else at->second += ", " + row.label;
+    if (at == groups.end())
+      groups.emplace_back(value, row.label);
+    else
+      at->second += ", " + row.label;
   }
   if (groups.size() == 1 && !one.empty()) common += fmt::format("{}{}: {}.", common.empty() ? "" : " ", one, groups[0].first);
   if (groups.size() < 2) return;
   std::string list;
-  for (const auto& [value, labels] : groups) list += fmt::format("{}{} ({})", list.empty() ? "" : "; ", value, labels);
+  for (const auto& [value, labels] : groups)
+    list += fmt::format("{}{} ({})", list.empty() ? "" : "; ", value, labels);
   notes += fmt::format("{} differ: {}.\n", several, list);
 }
 
@@ -181,48 +207,61 @@ void describe_protocols(const std::vector<Labelled>& rows, const Records& record
   const std::vector<std::string> tasks = tasks_with(records, kMetricPerplexity);
   for (const std::string& task : tasks) {
     const std::string suffix = tasks.size() > 1 ? " of " + task : "";
-    describe("Protocol" + suffix, "Protocols" + suffix, rows,
-             [&](const RunRecord& r) {
-               const MetricRow* m = find_metric(r, kMetricPerplexity, task);
-               return m == nullptr ? std::string() : fmt::format("{}, {} windows", m->protocol.empty() ? task : m->protocol, m->n);
-             },
-             common, notes);
+    describe(
+        "Protocol" + suffix, "Protocols" + suffix, rows,
+        [&](const RunRecord& r) {
+          const MetricRow* m = find_metric(r, kMetricPerplexity, task);
+          return m == nullptr ? std::string() : fmt::format("{}, {} windows", m->protocol.empty() ? task : m->protocol, m->n);
+        },
+        common, notes);
   }
 }
 
-std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<Labelled>& rows, const Records& records, const TableSpec& spec,
-                       const std::string& constants) {
+std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<Labelled>& rows, const Records& records,
+                       const TableSpec& spec, const std::string& constants) {
   std::string common, notes;
-  describe("Model", "Models", rows, [](const RunRecord& r) { return with_digest(model_of(r), r.provenance.model_digest); }, common, notes);
+  describe(
+      "Model", "Models", rows, [](const RunRecord& r) { return with_digest(model_of(r), r.provenance.model_digest); }, common,
+      notes);
   std::vector<std::string> model_notes;
   for (const RunRecord* r : records) {
     const std::string& note = r->provenance.model_note;
     if (note.empty() || std::find(model_notes.begin(), model_notes.end(), note) != model_notes.end()) continue;
     model_notes.push_back(note);
-    common += fmt::format("{}Note: {}.", common.empty() ? "" : " ", note.ends_with('.') ? note.substr(0, note.size() - 1) : note);
+    common +=
+        fmt::format("{}Note: {}.", common.empty() ? "" : " ", note.ends_with('.') ? note.substr(0, note.size() - 1) : note);
   }
-  describe("Text", "Texts", rows, [](const RunRecord& r) { return with_digest(r.provenance.text_name, r.provenance.text_digest); }, common, notes);
+  describe(
+      "Text", "Texts", rows, [](const RunRecord& r) { return with_digest(r.provenance.text_name, r.provenance.text_digest); },
+      common, notes);
   describe_protocols(rows, records, common, notes);
-  describe("", "Commits", rows, [](const RunRecord& r) { return short_commit(r.provenance); }, common, notes);
+  describe(
+      "", "Commits", rows, [](const RunRecord& r) { return short_commit(r.provenance); }, common, notes);
   describe("", "Devices", rows, device_of, common, notes);
-  describe("", "Backends", rows, [](const RunRecord& r) { return r.provenance.backend; }, common, notes);
+  describe(
+      "", "Backends", rows, [](const RunRecord& r) { return r.provenance.backend; }, common, notes);
   if (!constants.empty()) common += fmt::format("{}In every row: {}.", common.empty() ? "" : " ", constants);
 
   const bool errors = std::any_of(records.begin(), records.end(), [](const RunRecord* r) {
-    return std::any_of(r->metrics.begin(), r->metrics.end(), [](const MetricRow& m) { return std::isfinite(m.standard_error); });
+    return std::any_of(r->metrics.begin(), r->metrics.end(),
+                       [](const MetricRow& m) { return std::isfinite(m.standard_error); });
   });
   if (errors) common += fmt::format("{}± is one standard error over windows.", common.empty() ? "" : " ");
   if (std::any_of(records.begin(), records.end(), [](const RunRecord* r) { return r->numerics == "reference"; }))
-    notes += fmt::format("{} decoded with FP32 parameters (numerics: reference), which no file of the stored size holds.\n", kReferenceMark);
+    notes += fmt::format("{} decoded with FP32 parameters (numerics: reference), which no file of the stored size holds.\n",
+                         kReferenceMark);
 
   size_t complete = 0;
   for (const SelectedRun& run : runs) {
-    if (run.record && run.record->complete()) ++complete;
+    if (run.record && run.record->complete())
+      ++complete;
     else if (run.record)
       notes += fmt::format("{} failed (exit {}): {}\n", run.label, run.record->failure.exit_code, run.record->failure.message);
-    else notes += fmt::format("{}: {}\n", run.label, run.problem);
+    else
+      notes += fmt::format("{}: {}\n", run.label, run.problem);
   }
-  if (complete < runs.size()) notes += fmt::format("{} of {} runs complete; the command that made them resumes the rest.\n", complete, runs.size());
+  if (complete < runs.size())
+    notes += fmt::format("{} of {} runs complete; the command that made them resumes the rest.\n", complete, runs.size());
 
   std::string caption = spec.title.empty() ? "" : spec.title + (spec.title.ends_with('.') ? "\n" : ".\n");
   if (!common.empty()) caption += common + '\n';
@@ -239,7 +278,9 @@ void sort_runs(std::vector<SelectedRun>& runs, const std::string& column) {
   add_column({column, "", -1}, records, shown);
   if (shown.empty()) return;
   const auto before = [&](const SelectedRun& a, const SelectedRun& b) {
-    const auto value = [&](const SelectedRun& run) { return run.record && run.record->complete() ? shown[0].cell(*run.record) : Cell(); };
+    const auto value = [&](const SelectedRun& run) {
+      return run.record && run.record->complete() ? shown[0].cell(*run.record) : Cell();
+    };
     const Cell x = value(a), y = value(b);
     if (absent(x) || absent(y)) return !absent(x) && absent(y);
     if (x.text || y.text) return x.text < y.text;
@@ -289,12 +330,14 @@ Table make_report(std::vector<SelectedRun> runs, const TableSpec& spec) {
       labelled.push_back({run.label, &*run.record});
     }
   std::vector<Shown> columns;
-  for (const ColumnSpec& c : spec.columns) add_column(c, records, columns);
+  for (const ColumnSpec& c : spec.columns)
+    add_column(c, records, columns);
   std::string constants;
   columns = varying(std::move(columns), records, spec.keep_constant, constants);
 
   std::vector<Table::Column> heads;
-  for (const Shown& c : columns) heads.push_back(c.head);
+  for (const Shown& c : columns)
+    heads.push_back(c.head);
   Table table(heads);
   const auto is_label = [&](size_t c) { return columns[c].keep && !columns[c].head.number; };
   for (const SelectedRun& run : runs) {

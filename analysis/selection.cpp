@@ -70,10 +70,14 @@ void add_manifest(const std::string& path, const Store& store, RunParts parts, s
   const std::string text = read_file(path, kMaxManifestBytes);
   try {
     const auto points = nlohmann::json::parse(text).at("points").get<std::vector<nlohmann::json>>();
-    for (const auto& point : points) out.push_back(from_point(point, fs::path(path).parent_path(), store, parts));
+    for (const auto& point : points)
+      out.push_back(from_point(point, fs::path(path).parent_path(), store, parts));
   } catch (const nlohmann::json::exception& e) {
-    throw ResourceError("{}: is not a sweep manifest ({}); expected {{\"name\": ..., \"points\": [{{\"label\", \"key\", \"run_file\"}}]}}; run the sweep "
-                        "again to write it", path, e.what());
+    throw ResourceError(
+        "{}: is not a sweep manifest ({}); expected {{\"name\": ..., \"points\": [{{\"label\", \"key\", \"run_file\"}}]}}; run "
+        "the sweep "
+        "again to write it",
+        path, e.what());
   }
 }
 
@@ -91,7 +95,8 @@ void add_keys(const std::string& path, const Store& store, RunParts parts, std::
 }
 
 void add_store(const Store& store, RunParts parts, std::vector<SelectedRun>& out) {
-  for (const StoredRun& stored : store.list()) out.push_back(from_file_or_problem("", stored.path, parts));
+  for (const StoredRun& stored : store.list())
+    out.push_back(from_file_or_problem("", stored.path, parts));
 }
 
 void add_folder(const std::string& path, const Store& store, RunParts parts, std::vector<SelectedRun>& out) {
@@ -101,7 +106,9 @@ void add_folder(const std::string& path, const Store& store, RunParts parts, std
   for (const auto& entry : fs::directory_iterator(path))
     if (entry.is_regular_file() && entry.path().extension() == ".h5") files.push_back(entry.path().string());
   if (files.size() != 1)
-    throw UserError("{}: this folder holds {} run files, no sweep.json and no runs/; expected one of these; name the run file itself", path, files.size());
+    throw UserError(
+        "{}: this folder holds {} run files, no sweep.json and no runs/; expected one of these; name the run file itself", path,
+        files.size());
   out.push_back(from_file(files[0], parts));
 }
 
@@ -113,11 +120,16 @@ void add_prefix(const std::string& word, const Store& store, RunParts parts, std
     return;
   }
   if (keys.empty())
-    throw UserError("'{}': found no such file, sweep or run in the store {}; expected a run file, a sweep.json, a sweep's name or the beginning of a run "
-                    "key; see `sageptq report` for what is stored", word, store.root());
+    throw UserError(
+        "'{}': found no such file, sweep or run in the store {}; expected a run file, a sweep.json, a sweep's name or the "
+        "beginning of a run "
+        "key; see `sageptq report` for what is stored",
+        word, store.root());
   std::string listed;
-  for (size_t i = 0; i < std::min(keys.size(), kMaxListed); ++i) listed += (i ? ", " : "") + keys[i].substr(0, word.size() + 6);
-  throw UserError("'{}': {} runs begin with it ({}{}); expected one; type more digits", word, keys.size(), listed, keys.size() > kMaxListed ? ", ..." : "");
+  for (size_t i = 0; i < std::min(keys.size(), kMaxListed); ++i)
+    listed += (i ? ", " : "") + keys[i].substr(0, word.size() + 6);
+  throw UserError("'{}': {} runs begin with it ({}{}); expected one; type more digits", word, keys.size(), listed,
+                  keys.size() > kMaxListed ? ", ..." : "");
 }
 
 }  // namespace
@@ -126,15 +138,22 @@ std::vector<SelectedRun> select_runs(const std::vector<std::string>& words, cons
   std::vector<SelectedRun> out;
   if (words.empty()) add_store(store, parts, out);
   for (const std::string& word : words) {
-    if (fs::is_directory(word)) add_folder(word, store, parts, out);
-    else if (fs::is_regular_file(word) && word.ends_with(".h5")) out.push_back(from_file(word, parts));
-    else if (fs::is_regular_file(word) && word.ends_with(".json")) add_manifest(word, store, parts, out);
-    else if (fs::is_regular_file(word)) add_keys(word, store, parts, out);
+    if (fs::is_directory(word))
+      add_folder(word, store, parts, out);
+    else if (fs::is_regular_file(word) && word.ends_with(".h5"))
+      out.push_back(from_file(word, parts));
+    else if (fs::is_regular_file(word) && word.ends_with(".json"))
+      add_manifest(word, store, parts, out);
+    else if (fs::is_regular_file(word))
+      add_keys(word, store, parts, out);
     else if (word.find('/') == std::string::npos && !word.starts_with('.') && fs::is_regular_file(store.sweep_path(word)))
       add_manifest(store.sweep_path(word), store, parts, out);
-    else add_prefix(word, store, parts, out);
+    else
+      add_prefix(word, store, parts, out);
   }
-  if (out.empty()) throw ResourceError("{}: found no runs; expected at least one; run something first, or name another --store", words.empty() ? store.root() : words[0]);
+  if (out.empty())
+    throw ResourceError("{}: found no runs; expected at least one; run something first, or name another --store",
+                        words.empty() ? store.root() : words[0]);
   return out;
 }
 

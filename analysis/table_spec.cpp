@@ -20,7 +20,8 @@ constexpr int kUpwards = 5;
 void check_column(const Value& where, const std::string& name) {
   if (is_table_column(name)) return;
   const std::string near = nearest_name(name, table_column_names());
-  throw UserError("{}: found column '{}'; expected one of {}{}", where.where().str(), name, fmt::join(table_column_names(), ", "),
+  throw UserError("{}: found column '{}'; expected one of {}{}", where.where().str(), name,
+                  fmt::join(table_column_names(), ", "),
                   near.empty() ? "; correct the spelling" : fmt::format("; did you mean '{}'?", near));
 }
 
@@ -51,7 +52,8 @@ std::vector<fs::path> table_folders() {
   fs::path folder = fs::read_symlink("/proc/self/exe", ec).parent_path();
   if (ec) return out;
   out.push_back(folder.parent_path() / "share/sage-ptq/tables");
-  for (int i = 0; i < kUpwards && folder.has_relative_path(); ++i, folder = folder.parent_path()) out.push_back(folder / "analysis/tables");
+  for (int i = 0; i < kUpwards && folder.has_relative_path(); ++i, folder = folder.parent_path())
+    out.push_back(folder / "analysis/tables");
   return out;
 }
 
@@ -72,10 +74,30 @@ std::string find_table_spec(const std::string& name) {
 }  // namespace
 
 const std::vector<std::string>& table_column_names() {
-  static const std::vector<std::string> names{
-      "label",       "status",           "run",       "perplexity",        "kl",                 "top1",     "metric.",          "D",
-      "gram_loss",   "excess_stored",    "excess_paper", "paper_bits",     "paper_weight_bits",  "paper_scaling_bits", "stored_bits", "whole_model_bits",
-      "file_mib",    "peak_gib",         "seconds",   "seconds.",          "backend",            "device",   "commit",           "config."};
+  static const std::vector<std::string> names{"label",
+                                              "status",
+                                              "run",
+                                              "perplexity",
+                                              "kl",
+                                              "top1",
+                                              "metric.",
+                                              "D",
+                                              "gram_loss",
+                                              "excess_stored",
+                                              "excess_paper",
+                                              "paper_bits",
+                                              "paper_weight_bits",
+                                              "paper_scaling_bits",
+                                              "stored_bits",
+                                              "whole_model_bits",
+                                              "file_mib",
+                                              "peak_gib",
+                                              "seconds",
+                                              "seconds.",
+                                              "backend",
+                                              "device",
+                                              "commit",
+                                              "config."};
   return names;
 }
 
@@ -87,7 +109,8 @@ bool is_table_column(const std::string& name) {
 
 TableSpec default_table_spec() {
   TableSpec spec;
-  for (const char* name : {"label", "perplexity", "kl", "top1", "D", "paper_bits", "stored_bits", "whole_model_bits", "peak_gib", "seconds", "run"})
+  for (const char* name : {"label", "perplexity", "kl", "top1", "D", "paper_bits", "stored_bits", "whole_model_bits",
+                           "peak_gib", "seconds", "run"})
     spec.columns.push_back({name, "", -1});
   return spec;
 }
@@ -111,8 +134,11 @@ TableSpec read_table_spec(const std::string& name_or_path) {
   if (!spec.sort.empty()) check_column(*root.find("sort"), spec.sort);
   const Value* columns = root.find("columns");
   if (columns == nullptr || !columns->is_list() || columns->items().empty())
-    throw UserError("{}: found no list `columns`; expected the columns of the table; add `columns: [label, perplexity, stored_bits]`", path);
-  for (const Value& v : columns->items()) spec.columns.push_back(parse_column(v));
+    throw UserError(
+        "{}: found no list `columns`; expected the columns of the table; add `columns: [label, perplexity, stored_bits]`",
+        path);
+  for (const Value& v : columns->items())
+    spec.columns.push_back(parse_column(v));
   return spec;
 }
 

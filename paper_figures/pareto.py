@@ -99,14 +99,15 @@ def envelope(runs):
 
 def place_labels(ax, runs, obstacles):
     """Puts each label near its stored point where it overlaps neither a label nor a mark; far ones get a thin leader line."""
-    figure = ax.figure
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()
-    frame = ax.get_window_extent(renderer).padded(-2)
-    taken = list(obstacles)
-    boxes = []
+    ax.figure.canvas.draw()
+    frame = ax.get_window_extent().padded(-2)
+    pixels = ax.figure.dpi / 72  # per point
+    taken, boxes = list(obstacles), []
     # The crowded middle first would starve the edges: from the top down the neighbours below are still free.
     for r in sorted(runs, key=lambda r: -r["perplexity"]):
+        label = ax.annotate(r["label"], (r["stored_bits"], r["perplexity"]), textcoords="offset points", xytext=(0, 0), fontsize=7.5, color=INK,
+                            zorder=6)
+        size = label.get_window_extent()
         x, y = ax.transData.transform((r["stored_bits"], r["perplexity"]))
         best = None
         for distance in (8, 14, 22, 32, 44, 58, 74, 92, 112, 134, 158):
@@ -114,26 +115,24 @@ def place_labels(ax, runs, obstacles):
                 dx, dy = distance * math.cos(math.radians(angle)), distance * math.sin(math.radians(angle))
                 ha = "left" if dx > 1 else "right" if dx < -1 else "center"
                 va = "bottom" if dy > 1 else "top" if dy < -1 else "center"
-                t = ax.annotate(r["label"], (r["stored_bits"], r["perplexity"]), (dx, dy), textcoords="offset points", ha=ha, va=va,
-                                fontsize=7.5, color=INK, zorder=6)
-                box = t.get_window_extent(renderer)
+                x0 = x + dx * pixels - size.width * {"left": 0, "center": 0.5, "right": 1}[ha]
+                y0 = y + dy * pixels - size.height * {"bottom": 0, "center": 0.5, "top": 1}[va]
+                box = Bbox.from_bounds(x0, y0, size.width, size.height)
                 inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
                 hits = sum(box.padded(1.5).overlaps(o) for o in taken)
                 cost = hits * 1000 + (0 if inside else 5000) + distance + abs(angle) / 20
                 if best is None or cost < best[0]:
-                    if best is not None:
-                        best[1].remove()
-                    best = (cost, t, box, distance, (x, y))
-                else:
-                    t.remove()
-            if best is not None and best[0] < 1000:
+                    best = (cost, (dx, dy), ha, va, distance)
+            if best[0] < 1000:
                 break
-        _, t, box, distance, point = best
+        _, offset, ha, va, distance = best
+        label.set(position=offset, ha=ha, va=va)
+        box = label.get_window_extent()
         taken.append(box)
         boxes.append(box)
         if distance > 14:
-            near = (min(max(point[0], box.x0), box.x1), min(max(point[1], box.y0), box.y1))
-            (ax0, ay0), (ax1, ay1) = ax.transData.inverted().transform([point, near])
+            near = (min(max(x, box.x0), box.x1), min(max(y, box.y0), box.y1))
+            (ax0, ay0), (ax1, ay1) = ax.transData.inverted().transform([(x, y), near])
             ax.plot([ax0, ax1], [ay0, ay1], color="#c5cbd1", lw=0.6, zorder=1)
     return boxes
 
@@ -212,8 +211,8 @@ def draw(runs, output, title=None):
     line_labels = []
     for r in lines:
         ax.axhline(r["perplexity"], color=INK, lw=0.9, ls=(0, (5, 3)), zorder=2)
-        line_labels.append(ax.annotate(f"{r['label']}: {r['perplexity']:.2f}", (1, r["perplexity"]), (-2, -3), xycoords=("axes fraction", "data"),
-                                       textcoords="offset points", ha="right", va="top", fontsize=7.5, color=INK))
+        line_labels.append(ax.annotate(f"{r['label']}: {r['perplexity']:.2f}", (0, r["perplexity"]), (3, -3), xycoords=("axes fraction", "data"),
+                                       textcoords="offset points", ha="left", va="top", fontsize=7.5, color=INK))
     for r in points:
         if math.isfinite(r["paper_bits"]) and abs(r["stored_bits"] - r["paper_bits"]) > NO_GAP:
             ax.annotate("", (r["stored_bits"], r["perplexity"]), (r["paper_bits"], r["perplexity"]), zorder=3,

@@ -43,7 +43,8 @@ std::string process_space() {
   char host[256] = "";
   gethostname(host, sizeof host - 1);
   std::error_code ec;
-  return fmt::format("{} {} {}", host, first_line("/proc/sys/kernel/random/boot_id"), fs::read_symlink("/proc/self/ns/pid", ec).string());
+  return fmt::format("{} {} {}", host, first_line("/proc/sys/kernel/random/boot_id"),
+                     fs::read_symlink("/proc/self/ns/pid", ec).string());
 }
 
 // Field 22 of /proc/PID/stat: tells a process from a later one with the same id. Empty if there is none.
@@ -80,11 +81,13 @@ bool stale(const std::string& path, double stale_after) {
   if (stat(path.c_str(), &st) != 0) return true;
   struct timespec now {};
   clock_gettime(CLOCK_REALTIME, &now);
-  const double age = static_cast<double>(now.tv_sec - st.st_mtim.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - st.st_mtim.tv_nsec);
+  const double age =
+      static_cast<double>(now.tv_sec - st.st_mtim.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - st.st_mtim.tv_nsec);
   if (age > stale_after) return true;
   try {
     const auto j = nlohmann::json::parse(read_file(path, kMaxClaimBytes));
-    return j.at("space").get<std::string>() == process_space() && start_time(j.at("pid").get<int64_t>()) != j.at("start_time").get<std::string>();
+    return j.at("space").get<std::string>() == process_space() &&
+           start_time(j.at("pid").get<int64_t>()) != j.at("start_time").get<std::string>();
   } catch (const std::exception&) {
     return false;  // unreadable: only time tells
   }
@@ -101,7 +104,8 @@ bool create_claim(const std::string& folder, int64_t n) {
   j["start_time"] = start_time(getpid());
   j["heartbeat"] = "time of last change of this file";
   const std::string path = claim_path(folder, n);
-  const std::string draft = fmt::format("{}/draft.{}.{}.{}", folder, host, getpid(), fmt::ptr(&j));  // each thread has its own j
+  const std::string draft =
+      fmt::format("{}/draft.{}.{}.{}", folder, host, getpid(), fmt::ptr(&j));  // each thread has its own j
   {
     std::ofstream out(draft);
     if (!out && errno == ENOENT) return false;  // the holder just finished and removed the folder
@@ -109,7 +113,8 @@ bool create_claim(const std::string& folder, int64_t n) {
     if (!out.flush()) {
       std::error_code ec;
       fs::remove(draft, ec);
-      throw ResourceError("{}: cannot be written ({}); expected a writable store; free some space or choose another --store", draft, std::strerror(errno));
+      throw ResourceError("{}: cannot be written ({}); expected a writable store; free some space or choose another --store",
+                          draft, std::strerror(errno));
     }
   }
   const int linked = link(draft.c_str(), path.c_str());
@@ -117,7 +122,8 @@ bool create_claim(const std::string& folder, int64_t n) {
   unlink(draft.c_str());
   if (linked == 0) return true;
   if (code == EEXIST || code == ENOENT) return false;
-  throw ResourceError("{}: cannot be made ({}); expected a file system with hard links; choose another --store", path, std::strerror(code));
+  throw ResourceError("{}: cannot be made ({}); expected a file system with hard links; choose another --store", path,
+                      std::strerror(code));
 }
 
 }  // namespace
@@ -136,7 +142,8 @@ struct Claim::State {
     heart = std::thread([this] {
       std::unique_lock lock(mutex);
       while (!wake.wait_for(lock, std::chrono::duration<double>(beat_seconds), [this] { return stop; }))
-        if (utimensat(AT_FDCWD, path().c_str(), nullptr, 0) != 0) log_warning("{}: the claim cannot be renewed ({})", path(), std::strerror(errno));
+        if (utimensat(AT_FDCWD, path().c_str(), nullptr, 0) != 0)
+          log_warning("{}: the claim cannot be renewed ({})", path(), std::strerror(errno));
     });
   }
   void stop_heart() {
@@ -149,7 +156,8 @@ struct Claim::State {
   }
   // Lower numbers first: as long as ours stands nobody can begin at 0.
   void remove_claims() {
-    for (int64_t n = 0; n <= number; ++n) unlink(claim_path(folder, n).c_str());
+    for (int64_t n = 0; n <= number; ++n)
+      unlink(claim_path(folder, n).c_str());
   }
 };
 
@@ -174,7 +182,8 @@ void Claim::finish() {
   std::vector<fs::path> rest;
   for (const auto& entry : fs::directory_iterator(state_->folder, ec))
     if (!entry.path().filename().string().starts_with(kClaimPrefix)) rest.push_back(entry.path());
-  for (const fs::path& p : rest) fs::remove_all(p, ec);
+  for (const fs::path& p : rest)
+    fs::remove_all(p, ec);
   state_->remove_claims();
   fs::remove(state_->folder, ec);
   state_.reset();

@@ -14,7 +14,7 @@ constexpr uint64_t kMaxTextBytes = uint64_t{64} << 20;
 constexpr uint64_t kMaxTableBytes = uint64_t{1} << 30;
 constexpr uint64_t kMaxRows = 10'000'000;
 constexpr uint64_t kMaxMembers = 1'000'000;
-constexpr uint64_t kMaxExpansion = 1100;  // deflate reaches 1032
+constexpr uint64_t kMaxExpansion = 1100;         // deflate reaches 1032
 constexpr uint64_t kMaxAttributeBytes = 60'000;  // the oldest file format stops at 64 KiB
 constexpr uint64_t kCompressFrom = 1 << 14;
 
@@ -25,7 +25,8 @@ herr_t innermost(unsigned n, const H5E_error2_t* e, void* out) {
 
 Handle text_type(uint64_t bytes, const std::string& what) {
   Handle type(H5Tcopy(H5T_C_S1), H5Tclose, what);
-  if (H5Tset_size(type, std::max<uint64_t>(1, bytes)) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0 || H5Tset_cset(type, H5T_CSET_UTF8) < 0)
+  if (H5Tset_size(type, std::max<uint64_t>(1, bytes)) < 0 || H5Tset_strpad(type, H5T_STR_NULLPAD) < 0 ||
+      H5Tset_cset(type, H5T_CSET_UTF8) < 0)
     fail(what);
   return type;
 }
@@ -41,7 +42,8 @@ Layout layout_of(const Column& c) {
   const auto native = [&](hid_t id, uint64_t bytes) { return Layout{Handle(H5Tcopy(id), H5Tclose, what), bytes}; };
   if (const auto* texts = std::get_if<std::vector<std::string>>(&c.values)) {
     uint64_t longest = 1;
-    for (const std::string& t : *texts) longest = std::max<uint64_t>(longest, t.size());
+    for (const std::string& t : *texts)
+      longest = std::max<uint64_t>(longest, t.size());
     return {text_type(longest, what), longest};
   }
   if (std::holds_alternative<std::vector<double>>(c.values)) return native(H5T_NATIVE_DOUBLE, 8);
@@ -58,9 +60,12 @@ void store_cell(const Column& c, uint64_t row, std::byte* out) {
   std::visit(
       [&](const auto& v) {
         using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, std::vector<std::string>>) std::memcpy(out, v[row].data(), v[row].size());
-        else if constexpr (std::is_same_v<T, std::vector<bool>>) *out = std::byte{v[row]};
-        else std::memcpy(out, &v[row], sizeof v[row]);
+        if constexpr (std::is_same_v<T, std::vector<std::string>>)
+          std::memcpy(out, v[row].data(), v[row].size());
+        else if constexpr (std::is_same_v<T, std::vector<bool>>)
+          *out = std::byte{v[row]};
+        else
+          std::memcpy(out, &v[row], sizeof v[row]);
       },
       c.values);
 }
@@ -101,7 +106,8 @@ Layout layout_for_reading(const Column& c, hid_t file_type, const std::string& w
     return layout;
   }
   const bool whole = !std::holds_alternative<std::vector<double>>(c.values);
-  if (!(kind == H5T_INTEGER || (!whole && kind == H5T_FLOAT))) throw Problem(what + (whole ? " is not an integer" : " is not a number"));
+  if (!(kind == H5T_INTEGER || (!whole && kind == H5T_FLOAT)))
+    throw Problem(what + (whole ? " is not an integer" : " is not a number"));
   return layout_of(Column{c.name, c.values});
 }
 
@@ -120,7 +126,8 @@ void check_plausible(hid_t dataset, uint64_t count, uint64_t bytes_each, const s
   hsize_t file_bytes = 0;
   if (H5Fget_filesize(file, &file_bytes) < 0) fail(what);
   const uint64_t most = std::min<uint64_t>(kMaxTableBytes, file_bytes * kMaxExpansion);
-  if (bytes_each != 0 && count > most / bytes_each) throw Problem(fmt::format("{} claims {} entries of {} bytes", what, count, bytes_each));
+  if (bytes_each != 0 && count > most / bytes_each)
+    throw Problem(fmt::format("{} claims {} entries of {} bytes", what, count, bytes_each));
 }
 
 // Compressed where it pays; one chunk per ~1 MiB.
@@ -167,7 +174,8 @@ std::string ImageWriter::image() {
 
 Handle open_image(std::string_view bytes) {
   // DONT_COPY hands our buffer to a read-only file; HDF5's signature lacks the const.
-  return Handle(H5LTopen_file_image(const_cast<char*>(bytes.data()), bytes.size(), H5LT_FILE_IMAGE_DONT_COPY | H5LT_FILE_IMAGE_DONT_RELEASE),
+  return Handle(H5LTopen_file_image(const_cast<char*>(bytes.data()), bytes.size(),
+                                    H5LT_FILE_IMAGE_DONT_COPY | H5LT_FILE_IMAGE_DONT_RELEASE),
                 H5Fclose, "opening it");
 }
 
@@ -192,7 +200,8 @@ std::vector<std::string> members(hid_t group) {
     const ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, nullptr, 0, H5P_DEFAULT);
     if (length < 0) fail("listing a group");
     std::string name(static_cast<size_t>(length) + 1, '\0');
-    if (H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT) < 0) fail("listing a group");
+    if (H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, i, name.data(), name.size(), H5P_DEFAULT) < 0)
+      fail("listing a group");
     name.pop_back();
     names.push_back(std::move(name));
   }
@@ -227,7 +236,8 @@ void write_attributes(hid_t object, const std::vector<Column>& columns) {
   for (const Column& c : columns) {
     const std::string what = "attribute '" + c.name + "'";
     Layout layout = layout_of(c);
-    if (layout.bytes > kMaxAttributeBytes) throw Problem(fmt::format("{} holds {} bytes, more than the {} it may", what, layout.bytes, kMaxAttributeBytes));
+    if (layout.bytes > kMaxAttributeBytes)
+      throw Problem(fmt::format("{} holds {} bytes, more than the {} it may", what, layout.bytes, kMaxAttributeBytes));
     Handle space(H5Screate(H5S_SCALAR), H5Sclose, what);
     Handle attribute(H5Acreate2(object, c.name.c_str(), layout.type, space, H5P_DEFAULT, H5P_DEFAULT), H5Aclose, what);
     std::vector<std::byte> buffer(layout.bytes);
@@ -268,7 +278,8 @@ void write_table(hid_t group, const std::string& name, const std::vector<Column>
   std::vector<std::byte> buffer(rows * row_bytes);
   for (uint64_t c = 0, offset = 0; c < columns.size(); offset += layouts[c].bytes, ++c) {
     if (H5Tinsert(type, columns[c].name.c_str(), offset, layouts[c].type) < 0) fail(what);
-    for (uint64_t r = 0; r < rows; ++r) store_cell(columns[c], r, buffer.data() + r * row_bytes + offset);
+    for (uint64_t r = 0; r < rows; ++r)
+      store_cell(columns[c], r, buffer.data() + r * row_bytes + offset);
   }
   const hsize_t extent = rows;
   Handle space(H5Screate_simple(1, &extent, nullptr), H5Sclose, what);
@@ -313,22 +324,28 @@ uint64_t read_table(hid_t group, const std::string& name, std::vector<Column>& c
   std::vector<std::byte> buffer(rows * row_bytes);
   if (H5Dread(data, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, buffer.data()) < 0) fail(what);
   for (const Wanted& w : wanted)
-    for (uint64_t r = 0; r < rows; ++r) load_cell(*w.column, w.layout.bytes, buffer.data() + r * row_bytes + w.offset);
+    for (uint64_t r = 0; r < rows; ++r)
+      load_cell(*w.column, w.layout.bytes, buffer.data() + r * row_bytes + w.offset);
   return rows;
 }
 
 void write_array(hid_t group, const std::string& name, const std::vector<uint64_t>& shape, const std::vector<double>& values) {
   const std::string what = "array '" + name + "'";
   uint64_t count = 1;
-  for (uint64_t n : shape) count *= n;
-  if (count != values.size() || shape.empty()) throw std::logic_error(fmt::format("{}: {} values do not fill its shape", what, values.size()));
+  for (uint64_t n : shape)
+    count *= n;
+  if (count != values.size() || shape.empty())
+    throw std::logic_error(fmt::format("{}: {} values do not fill its shape", what, values.size()));
   std::vector<hsize_t> dims(shape.begin(), shape.end());
   Handle space(H5Screate_simple(static_cast<int>(dims.size()), dims.data(), nullptr), H5Sclose, what);
   Handle list = creation_list(dims.size() == 1 ? count : 0, 8, what);
   if (dims.size() > 1 && count * 8 >= kCompressFrom) {
     std::vector<hsize_t> chunk = dims;
-    for (hsize_t& n : chunk) n = std::min<hsize_t>(n, dims.size() == 2 ? 256 : 32);
-    if (H5Pset_chunk(list, static_cast<int>(chunk.size()), chunk.data()) < 0 || H5Pset_shuffle(list) < 0 || H5Pset_deflate(list, 4) < 0) fail(what);
+    for (hsize_t& n : chunk)
+      n = std::min<hsize_t>(n, dims.size() == 2 ? 256 : 32);
+    if (H5Pset_chunk(list, static_cast<int>(chunk.size()), chunk.data()) < 0 || H5Pset_shuffle(list) < 0 ||
+        H5Pset_deflate(list, 4) < 0)
+      fail(what);
   }
   Handle data(H5Dcreate2(group, name.c_str(), H5T_NATIVE_DOUBLE, space, H5P_DEFAULT, list, H5P_DEFAULT), H5Dclose, what);
   if (count > 0 && H5Dwrite(data, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()) < 0) fail(what);

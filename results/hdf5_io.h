@@ -60,7 +60,8 @@ class QuietErrors {
 
 // One column of a table, or one attribute (a column of one value).
 struct Column {
-  using Values = std::variant<std::vector<std::string>, std::vector<double>, std::vector<int64_t>, std::vector<uint64_t>, std::vector<bool>>;
+  using Values = std::variant<std::vector<std::string>, std::vector<double>, std::vector<int64_t>, std::vector<uint64_t>,
+                              std::vector<bool>>;
   std::string name;
   Values values;
 };

@@ -61,7 +61,8 @@ Fields<RunProvenance> fields(const RunProvenance*) {
 }
 Fields<MetricRow> fields(const MetricRow*) {
   using M = MetricRow;
-  return {{"task", &M::task}, {"metric", &M::metric}, {"value", &M::value}, {"stderr", &M::standard_error}, {"n", &M::n}, {"protocol", &M::protocol}};
+  return {{"task", &M::task}, {"metric", &M::metric},    {"value", &M::value}, {"stderr", &M::standard_error},
+          {"n", &M::n},       {"protocol", &M::protocol}};
 }
 Fields<RoleBytes> fields(const RoleBytes*) { return {{"role", &RoleBytes::role}, {"bytes", &RoleBytes::bytes}}; }
 Fields<StorageSummary> fields(const StorageSummary*) {
@@ -96,13 +97,19 @@ Fields<MatrixRow> fields(const MatrixRow*) {
 Fields<StageRow> fields(const StageRow*) {
   return {{"stage", &StageRow::stage}, {"seconds", &StageRow::seconds}, {"peak_bytes", &StageRow::peak_bytes}};
 }
-Fields<RunFailure> fields(const RunFailure*) { return {{"exit_code", &RunFailure::exit_code}, {"message", &RunFailure::message}}; }
+Fields<RunFailure> fields(const RunFailure*) {
+  return {{"exit_code", &RunFailure::exit_code}, {"message", &RunFailure::message}};
+}
 
 // Root attributes; schema_version and complete are derived and handled beside them.
 Fields<RunRecord> fields(const RunRecord*) {
   using R = RunRecord;
-  return {{"run_key", &R::run_key}, {"status", &R::status},     {"label", &R::label},
-          {"started", &R::started}, {"finished", &R::finished}, {"numerics", &R::numerics},
+  return {{"run_key", &R::run_key},
+          {"status", &R::status},
+          {"label", &R::label},
+          {"started", &R::started},
+          {"finished", &R::finished},
+          {"numerics", &R::numerics},
           {"full_precision", &R::full_precision}};
 }
 
@@ -122,7 +129,8 @@ std::vector<Column> columns_of(const std::vector<Row>& rows) {
     std::visit(
         [&](auto member) {
           std::vector<std::decay_t<decltype(std::declval<Row>().*member)>> values;
-          for (const Row& row : rows) values.push_back(row.*member);
+          for (const Row& row : rows)
+            values.push_back(row.*member);
           out.push_back({f.name, std::move(values)});
         },
         f.member);
@@ -138,7 +146,8 @@ void rows_from(const std::vector<Column>& columns, std::vector<Row>& rows) {
     std::visit(
         [&](auto member) {
           const auto& values = std::get<std::vector<std::decay_t<decltype(std::declval<Row>().*member)>>>(columns[c].values);
-          for (size_t r = 0; r < values.size() && r < rows.size(); ++r) rows[r].*member = values[r];
+          for (size_t r = 0; r < values.size() && r < rows.size(); ++r)
+            rows[r].*member = values[r];
         },
         all[c].member);
   }
@@ -170,7 +179,8 @@ void read_fields(hid_t object, const std::string& where, Row& row) {
 
 std::string link_name(const std::string& name) {
   std::string out;
-  for (char c : name) out += c == '/' ? "%2F" : c == '%' ? "%25" : std::string(1, c);
+  for (char c : name)
+    out += c == '/' ? "%2F" : c == '%' ? "%25" : std::string(1, c);
   if (out.empty() || out == "." || out == "..") throw Problem("'" + name + "' cannot name an object");
   return out;
 }
@@ -187,7 +197,8 @@ std::string from_link_name(const std::string& name) {
 std::string image_of(const RunRecord& r) {
   hdf5::ImageWriter file(kUserBlockBytes);
   write_fields(file.root(), r);
-  hdf5::write_attributes(file.root(), {{"schema_version", std::vector<int64_t>{kRunSchemaVersion}}, {"complete", std::vector<bool>{r.complete()}}});
+  hdf5::write_attributes(file.root(), {{"schema_version", std::vector<int64_t>{kRunSchemaVersion}},
+                                       {"complete", std::vector<bool>{r.complete()}}});
   {
     Handle config = hdf5::make_group(file.root(), "config");
     hdf5::write_text(config, "source", r.config_source);
@@ -198,10 +209,12 @@ std::string image_of(const RunRecord& r) {
     Handle provenance = hdf5::make_group(file.root(), "provenance");
     write_fields(provenance, r.provenance);
     std::vector<Text> argv;
-    for (const std::string& a : r.provenance.argv) argv.push_back({a});
+    for (const std::string& a : r.provenance.argv)
+      argv.push_back({a});
     write_rows(provenance, "argv", argv);
     std::vector<Pair> libraries;
-    for (const auto& [name, version] : r.provenance.libraries) libraries.push_back({name, version});
+    for (const auto& [name, version] : r.provenance.libraries)
+      libraries.push_back({name, version});
     write_rows(provenance, "libraries", libraries);
   }
   write_rows(file.root(), "metrics", r.metrics);
@@ -250,10 +263,12 @@ void read_provenance(hid_t file, RunRecord& r) {
   read_fields(provenance, "provenance", r.provenance);
   std::vector<Text> argv;
   read_rows(provenance, "argv", argv);
-  for (Text& a : argv) r.provenance.argv.push_back(std::move(a.value));
+  for (Text& a : argv)
+    r.provenance.argv.push_back(std::move(a.value));
   std::vector<Pair> libraries;
   read_rows(provenance, "libraries", libraries);
-  for (Pair& l : libraries) r.provenance.libraries.emplace_back(std::move(l.name), std::move(l.version));
+  for (Pair& l : libraries)
+    r.provenance.libraries.emplace_back(std::move(l.name), std::move(l.version));
 }
 
 void read_series(hid_t file, RunRecord& r) {
@@ -317,8 +332,10 @@ void check_seal(const std::string& path, std::string_view bytes) {
   if (bytes.size() <= kUserBlockBytes || bytes.substr(0, digest_at) != kMagic)
     throw ResourceError("{}: does not begin like a run file; expected one written by sageptq; check the path", path);
   if (bytes.substr(digest_at, kDigestDigits) != sha256_hex(bytes.substr(kUserBlockBytes)))
-    throw ResourceError("{}: is damaged or was changed (its digest does not match); expected the file as it was written; copy it again or "
-                        "delete it and rerun", path);
+    throw ResourceError(
+        "{}: is damaged or was changed (its digest does not match); expected the file as it was written; copy it again or "
+        "delete it and rerun",
+        path);
 }
 
 }  // namespace
@@ -358,8 +375,10 @@ RunRecord read_run_file(const std::string& path, RunParts parts) {
     const hdf5::QuietErrors quiet;
     return record_of(bytes, parts);
   } catch (const Problem& p) {
-    throw ResourceError("{}: cannot be read as a run file: {}; expected one written by this version of sageptq; rerun it or use the version "
-                        "that wrote it", path, p.what());
+    throw ResourceError(
+        "{}: cannot be read as a run file: {}; expected one written by this version of sageptq; rerun it or use the version "
+        "that wrote it",
+        path, p.what());
   }
 }
 

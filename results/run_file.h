@@ -1,15 +1,11 @@
 // A RunRecord as one immutable HDF5 file.
 //
-//   /                    attributes schema_version, run_key, status, complete, label, started, finished, numerics, full_precision
-//   /config              source, resolved (texts); flat (path, value, origin)
-//   /provenance          attributes; argv (argument), libraries (name, version)
-//   /metrics             task, metric, value, stderr, n, protocol
-//   /storage             attributes linear_weights, stored_bits, paper_bits, ...; by_role (role, bytes)
-//   /matrices            a row each
-//   /timing              stage, seconds, peak_bytes
-//   /eval/<task>         nll, kl, top1: one float64 per window
-//   /trace/<matrix>      arrays
-//   /failure             attributes exit_code, message (failed runs only)
+//   /                    attributes schema_version, run_key, status, complete, label, started, finished, numerics,
+//   full_precision /config              source, resolved (texts); flat (path, value, origin) /provenance          attributes;
+//   argv (argument), libraries (name, version) /metrics             task, metric, value, stderr, n, protocol /storage
+//   attributes linear_weights, stored_bits, paper_bits, ...; by_role (role, bytes) /matrices            a row each /timing
+//   stage, seconds, peak_bytes /eval/<task>         nll, kl, top1: one float64 per window /trace/<matrix>      arrays /failure
+//   attributes exit_code, message (failed runs only)
 //
 // Tables are 1-D compound datasets with texts of fixed length, so pandas.DataFrame(f["matrices"][:]) is the table. A '/' in a
 // task or matrix name is written "%2F".

@@ -16,8 +16,8 @@ inline constexpr int64_t kRunSchemaVersion = 1;
 
 // Names that report, compare and the figures look for in the metrics table.
 inline constexpr const char* kMetricPerplexity = "perplexity";
-inline constexpr const char* kMetricKl = "kl";                 // mean KL(full precision || quantized), nats per position
-inline constexpr const char* kMetricTop1 = "top1_agreement";   // share of positions with the same most likely token, 0 .. 1
+inline constexpr const char* kMetricKl = "kl";                // mean KL(full precision || quantized), nats per position
+inline constexpr const char* kMetricTop1 = "top1_agreement";  // share of positions with the same most likely token, 0 .. 1
 
 // Rate audit: bits - 0.5*log2(1/D), with D the relative squared error. For Gaussian weights no code can have a negative
 // excess (rate-distortion function of the Gaussian source, Cover & Thomas 2006, theorem 10.3.2), so a negative one says that
@@ -66,15 +66,15 @@ struct RoleBytes {
 };
 
 struct StorageSummary {
-  uint64_t linear_weights = 0;                // weights in quantized matrices
-  double stored_bits = kNotMeasured;          // payload bits of the packed file / linear_weights
-  double paper_weight_bits = kNotMeasured;    // by the paper's formula, per weight
-  double paper_scaling_bits = kNotMeasured;   // likewise
-  double paper_bits = kNotMeasured;           // their sum
-  double whole_model_bits = kNotMeasured;     // with embeddings, head and norms, per parameter of the model
+  uint64_t linear_weights = 0;               // weights in quantized matrices
+  double stored_bits = kNotMeasured;         // payload bits of the packed file / linear_weights
+  double paper_weight_bits = kNotMeasured;   // by the paper's formula, per weight
+  double paper_scaling_bits = kNotMeasured;  // likewise
+  double paper_bits = kNotMeasured;          // their sum
+  double whole_model_bits = kNotMeasured;    // with embeddings, head and norms, per parameter of the model
   uint64_t file_bytes = 0;
-  uint64_t metadata_bytes = 0;                // headers: file_bytes - payload
-  uint64_t unquantized_bytes = 0;             // embeddings, head, norms, biases
+  uint64_t metadata_bytes = 0;     // headers: file_bytes - payload
+  uint64_t unquantized_bytes = 0;  // embeddings, head, norms, biases
 };
 
 struct MatrixRow {
@@ -91,7 +91,7 @@ struct MatrixRow {
   double excess_stored = kNotMeasured;  // rate_excess(stored_bits, d)
   double excess_paper = kNotMeasured;
   double seconds = kNotMeasured;
-  std::string choice;                   // the alternative a component took: "K=4", "absmax"
+  std::string choice;  // the alternative a component took: "K=4", "absmax"
 };
 
 // Stages follow one another; their seconds add up to the run's.
@@ -122,12 +122,12 @@ struct RunFailure {
 };
 
 struct RunRecord {
-  std::string run_key;                // 64 hex digits
-  std::string status = "complete";    // or "failed"
-  std::string label;                  // "grouping=spectral(4)"
-  std::string started, finished;      // ISO 8601, UTC
-  std::string numerics = "packed";    // or "reference": decoded with FP32 parameters, which no file of this size holds
-  bool full_precision = false;        // nothing was quantized: the line others are compared with
+  std::string run_key;              // 64 hex digits
+  std::string status = "complete";  // or "failed"
+  std::string label;                // "grouping=spectral(4)"
+  std::string started, finished;    // ISO 8601, UTC
+  std::string numerics = "packed";  // or "reference": decoded with FP32 parameters, which no file of this size holds
+  bool full_precision = false;      // nothing was quantized: the line others are compared with
 
   std::string config_source;    // as the user wrote it
   std::string config_resolved;  // canonical JSON, all defaults

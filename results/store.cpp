@@ -24,7 +24,8 @@ bool is_hex(const std::string& s) { return s.find_first_not_of("0123456789abcdef
 
 void check_key(const std::string& key) {
   if (key.size() < 8 || key.size() > kKeyDigits || !is_hex(key))
-    throw UserError("run key: found '{}'; expected 8 to 64 lower-case hex digits; copy it from the run column of a report", key);
+    throw UserError("run key: found '{}'; expected 8 to 64 lower-case hex digits; copy it from the run column of a report",
+                    key);
 }
 
 // "ab12.h5" and "ab12.failed.h5" -> "ab12"; anything else -> "".
@@ -46,7 +47,8 @@ std::vector<fs::path> run_files(const std::string& root) {
     if (it->is_regular_file(ec) && !key_of(it->path()).empty()) out.push_back(it->path());
     it.increment(ec);
   }
-  if (ec && fs::exists(root + "/runs")) throw ResourceError("{}/runs: cannot be listed ({}); expected a readable store; check its permissions", root, ec.message());
+  if (ec && fs::exists(root + "/runs"))
+    throw ResourceError("{}/runs: cannot be listed ({}); expected a readable store; check its permissions", root, ec.message());
   std::sort(out.begin(), out.end());
   return out;
 }
@@ -86,9 +88,11 @@ std::string Store::put(const RunRecord& record) const {
   std::error_code ec;
   std::vector<fs::path> parts;
   for (const auto& entry : fs::directory_iterator(folder, ec))
-    if (entry.path().filename().string().starts_with(record.run_key) && entry.path().string().find(".part.") != std::string::npos)
+    if (entry.path().filename().string().starts_with(record.run_key) &&
+        entry.path().string().find(".part.") != std::string::npos)
       parts.push_back(entry.path());
-  for (const fs::path& p : parts) fs::remove(p, ec);
+  for (const fs::path& p : parts)
+    fs::remove(p, ec);
   const std::string written = write_run_file(path, record);
   if (record.complete()) fs::remove(failed_name(path), ec);
   return written;

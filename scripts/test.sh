@@ -9,16 +9,21 @@ jobs=${JOBS:-$(nproc)}
 unsanitized=" fuzz setup support e2e "
 
 # Tests that need what could not be fetched skip themselves and say so; everything else must not wait for a network.
-for step in "scripts/setup.sh venv" "${SAGEPTQ_PYTHON:?run this through make test} scripts/fetch_model.py" \
-  "$SAGEPTQ_PYTHON scripts/fetch_text.py"; do
-  $step || echo "note: '$step' failed; tests that need its result will be skipped." >&2
-done
+try() {
+  "$@" || echo "note: '$*' failed; tests that need its result will be skipped." >&2
+}
+try scripts/setup.sh venv
+try "${SAGEPTQ_PYTHON:?run this through make test}" scripts/fetch_model.py
+try "$SAGEPTQ_PYTHON" scripts/fetch_text.py
+
+python=()
+[[ -x $SAGEPTQ_PYTHON ]] && python=("-DSAGE_PYTHON=$SAGEPTQ_PYTHON")
 
 build() {
   local preset=$1
   shift
   echo "== building: $preset"
-  cmake --preset "$preset" --log-level=WARNING -DSAGE_FUZZ_SECONDS="${FUZZ_SECONDS:-30}" > /dev/null
+  cmake --preset "$preset" --log-level=WARNING "${python[@]}" -DSAGE_FUZZ_SECONDS="${FUZZ_SECONDS:-30}" > /dev/null
   cmake --build --preset "$preset" --parallel "$jobs" --target "$@"
 }
 

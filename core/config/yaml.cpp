@@ -153,20 +153,39 @@ class TreeBuilder final : public YAML::EventHandler {
   size_t nodes_ = 0;
 };
 
+// Bytes of the UTF-8 character `s` begins with; 0 if there is none.
+size_t utf8_length(std::string_view s) {
+  const auto at = [&](size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0u; };
+  const auto more = [&](size_t i) { return (at(i) & 0xc0u) == 0x80u; };
+  const unsigned first = at(0), second = at(1);
+  if (first < 0x80) return 1;
+  if (first >= 0xc2 && first <= 0xdf) return more(1) ? 2 : 0;
+  if (first >= 0xe0 && first <= 0xef) {
+    const bool overlong = first == 0xe0 && second < 0xa0, surrogate = first == 0xed && second > 0x9f;
+    return more(1) && more(2) && !overlong && !surrogate ? 3 : 0;
+  }
+  if (first >= 0xf0 && first <= 0xf4) {
+    const bool overlong = first == 0xf0 && second < 0x90, beyond = first == 0xf4 && second > 0x8f;
+    return more(1) && more(2) && more(3) && !overlong && !beyond ? 4 : 0;
+  }
+  return 0;
+}
+
 void check_bytes(std::string_view text, const std::string& file) {
   if (text.size() > kMaxYamlBytes)
     throw UserError("{}: {} bytes; expected at most {}; is this an experiment file?", file, text.size(), kMaxYamlBytes);
   int line = 1, column = 1;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const size_t length = utf8_length(text.substr(i, 4));
     // yaml-cpp takes some control characters for the end of the text, and a NUL for UTF-16.
-    if ((byte < 0x20 && c != '\n' && c != '\r' && c != '\t') || byte == 0x7f || byte >= 0xfe)
+    if (length == 0 || (byte < 0x20 && byte != '\n' && byte != '\r' && byte != '\t') || byte == 0x7f)
       throw UserError("{}:{}:{}: byte 0x{:02x}; expected UTF-8 text without control characters", file, line, column, byte);
-    if (c == '\n') {
+    i += length;
+    column += static_cast<int>(length);
+    if (byte == '\n') {
       ++line;
       column = 1;
-    } else {
-      ++column;
     }
   }
 }
@@ -226,16 +245,12 @@ std::pair<std::string, Value> parse_override(std::string_view assignment) {
 namespace {
 
 std::string quoted_scalar(const std::string& text, bool quoted) {
+  // The emitter leaves a carriage return bare, which reads back as a line break.
+  for (const char c : text) quoted |= static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f;
   YAML::Emitter out;
   out.SetStringFormat(quoted ? YAML::DoubleQuoted : YAML::Auto);
   out << text;
-  std::string result = out.c_str();
-  if (result.find('\n') != std::string::npos) {
-    YAML::Emitter again;
-    again << YAML::DoubleQuoted << text;
-    result = again.c_str();
-  }
-  return result;
+  return out.c_str();
 }
 
 struct Line {

@@ -133,7 +133,13 @@ std::string latex_escape(std::string_view s) {
         case '>': out += "\\textgreater{}"; break;
         case '|': out += "\\textbar{}"; break;
         case '\n': out += "\\\\ "; break;
-        case '&': case '%': case '$': case '#': case '_': case '{': case '}': out += std::string("\\") + s[i]; break;
+        case '&':
+        case '%':
+        case '$':
+        case '#':
+        case '_':
+        case '{':
+        case '}': out += std::string("\\") + s[i]; break;
         default: out += s[i];
       }
     }
@@ -160,7 +166,8 @@ std::string latex_cell(const Table::Cell& c, const Table::Column& column) {
 std::string csv_quoted(const std::string& s) {
   if (s.find_first_of(",\"\r\n") == std::string::npos) return s;
   std::string out = "\"";
-  for (char c : s) out += c == '"' ? std::string("\"\"") : std::string(1, c);
+  for (char c : s)
+    out += c == '"' ? std::string("\"\"") : std::string(1, c);
   return out + '"';
 }
 
@@ -174,7 +181,8 @@ std::string render_text(const Table& t) {
   const size_t n = t.columns().size();
   std::vector<size_t> width(n);
   std::vector<std::vector<std::string>> cells;
-  for (size_t c = 0; c < n; ++c) width[c] = display_width(one_line(t.columns()[c].name));
+  for (size_t c = 0; c < n; ++c)
+    width[c] = display_width(one_line(t.columns()[c].name));
   for (const auto& row : t.rows()) {
     cells.emplace_back();
     for (size_t c = 0; c < n; ++c) {
@@ -184,7 +192,8 @@ std::string render_text(const Table& t) {
   }
   const auto line = [&](const std::vector<std::string>& texts) {
     std::string s;
-    for (size_t c = 0; c < n; ++c) s += (c ? "  " : "") + padded(texts[c], width[c], t.columns()[c].number);
+    for (size_t c = 0; c < n; ++c)
+      s += (c ? "  " : "") + padded(texts[c], width[c], t.columns()[c].number);
     s.erase(s.find_last_not_of(' ') + 1);
     return s + '\n';
   };
@@ -195,9 +204,11 @@ std::string render_text(const Table& t) {
     total += width[c];
   }
   std::string out = line(heads) + std::string(total, '-') + '\n';
-  for (const auto& row : cells) out += line(row);
+  for (const auto& row : cells)
+    out += line(row);
   if (!t.caption().empty()) out += '\n';
-  for (const std::string& l : lines_of(t.caption())) out += wrapped(l, std::max(total, kCaptionWidth));
+  for (const std::string& l : lines_of(t.caption()))
+    out += wrapped(l, std::max(total, kCaptionWidth));
   return out;
 }
 
@@ -210,10 +221,12 @@ std::string render_markdown(const Table& t) {
   out += '\n' + rule + '\n';
   for (const auto& row : t.rows()) {
     out += '|';
-    for (size_t c = 0; c < row.size(); ++c) out += ' ' + markdown_escape(format_cell(row[c], t.columns()[c])) + " |";
+    for (size_t c = 0; c < row.size(); ++c)
+      out += ' ' + markdown_escape(format_cell(row[c], t.columns()[c])) + " |";
     out += '\n';
   }
-  for (const std::string& l : lines_of(t.caption())) out += '\n' + markdown_escape(l) + '\n';
+  for (const std::string& l : lines_of(t.caption()))
+    out += '\n' + markdown_escape(l) + '\n';
   return out;
 }
 
@@ -226,7 +239,8 @@ std::string render_latex(const Table& t) {
   }
   if (!caption.empty()) out += "  \\caption{" + caption + "}\n";
   out += "  \\begin{tabular}{";
-  for (const auto& c : t.columns()) out += c.number ? 'r' : 'l';
+  for (const auto& c : t.columns())
+    out += c.number ? 'r' : 'l';
   out += "}\n    \\toprule\n    ";
   const auto separate = [&](size_t c) {
     if (c > 0) out += " & ";
@@ -286,9 +300,12 @@ std::string render_json(const Table& t) {
     nlohmann::ordered_json r = nlohmann::ordered_json::object();
     for (size_t c = 0; c < row.size(); ++c) {
       const Table::Column& column = t.columns()[c];
-      if (missing(row[c])) r[column.name] = nullptr;
-      else if (row[c].text) r[column.name] = *row[c].text;
-      else r[column.name] = json_number(*row[c].value);
+      if (missing(row[c]))
+        r[column.name] = nullptr;
+      else if (row[c].text)
+        r[column.name] = *row[c].text;
+      else
+        r[column.name] = json_number(*row[c].value);
       if (column_has_errors(t, c)) r[error_name(column)] = has_error(row[c]) ? json_number(*row[c].error) : nullptr;
     }
     rows.push_back(std::move(r));

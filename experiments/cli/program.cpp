@@ -5,6 +5,7 @@
 #include <exception>
 #include <iostream>
 #include <new>
+#include <system_error>
 
 #include "core/util/log.h"
 #include "experiments/cli/command_line.h"
@@ -77,6 +78,11 @@ int run_program(Program& program, const std::vector<Verb>& verbs, int argc, cons
       code = report(e.code(), fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));
     else
       code = report(e.code(), e.what());
+  } catch (const std::system_error& e) {  // fmt reports a failed write to stdout so
+    code = std::ferror(stdout) != 0
+               ? report(ExitCode::kMissingResource, fmt::format("stdout: {}; expected room for the output", e.what()))
+               : report(ExitCode::kInternalError, fmt::format("internal error: {}; this is a bug of sageptq: please report it with the "
+                                                              "command line", e.what()));
   } catch (const std::bad_alloc&) {
     code = report(ExitCode::kMissingResource, "out of memory; expected more of it to be free; a smaller model or --threads 1 may help");
   } catch (const std::exception& e) {

@@ -104,10 +104,54 @@ Matrix weights(int64_t rows, int64_t cols, uint64_t seed) {
 }  // namespace sage::bench
 
 namespace sage {
+namespace {
 
-int run_benchmarks(int argc, char** argv) {
+class Collector final : public benchmark::BenchmarkReporter {
+ public:
+  explicit Collector(const std::function<void(const BenchmarkRow&)>& done) : done_(done) {}
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override {
+    for (const Run& run : runs) {
+      BenchmarkRow row;
+      row.name = run.run_name.function_name;
+      row.cpu_ms = run.cpu_accumulated_time * 1e3 / static_cast<double>(std::max<benchmark::IterationCount>(1, run.iterations));
+      row.best_ms = run.real_accumulated_time * 1e3 / static_cast<double>(std::max<benchmark::IterationCount>(1, run.iterations));
+      for (const auto& [name, counter] : run.counters) {
+        if (name == "best_ms") row.best_ms = counter.value;
+        if (name == "bound") row.bound = counter.value;
+        if (name == "fraction") row.fraction = counter.value;
+        if (name == "GB/s" || name == "GFLOP/s") {
+          row.rate = counter.value;
+          row.unit = name;
+        }
+      }
+      if (done_) done_(row);
+      rows.push_back(std::move(row));
+    }
+  }
+  std::vector<BenchmarkRow> rows;
+
+ private:
+  const std::function<void(const BenchmarkRow&)>& done_;
+};
+
+void register_all() {
   bench::register_quantization();
   bench::register_forward();
+}
+
+}  // namespace
+
+std::vector<BenchmarkRow> collect_benchmarks(const std::string& filter, const std::function<void(const BenchmarkRow&)>& done) {
+  register_all();
+  Collector collector(done);
+  benchmark::RunSpecifiedBenchmarks(&collector, filter.empty() ? "." : filter);
+  benchmark::ClearRegisteredBenchmarks();
+  return std::move(collector.rows);
+}
+
+int run_benchmarks(int argc, char** argv) {
+  register_all();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
   benchmark::AddCustomContext("backend", bench::backend().description());

@@ -32,7 +32,7 @@ void CpuBackend::attention(WeightView q, WeightView k, WeightView v, const Atten
   const int64_t query_tiles = (length + query_tile - 1) / query_tile;
   const int64_t rows = per_kv * query_tile;
   const int64_t scratch = query_tile * kKeyTile + rows * padded + 2 * rows;
-  Matrix memory(thread_limit(), (scratch + 15) / 16 * 16);
+  Matrix memory(thread_limit(s.kv_heads * query_tiles), (scratch + 15) / 16 * 16);
   for_tasks(s.kv_heads * query_tiles, [&](int64_t t, int thread) {
     // The last positions have the most keys: they go first, so that no thread is left alone with one of them.
     const int64_t kv = t % s.kv_heads, q0 = (query_tiles - 1 - t / s.kv_heads) * query_tile;

@@ -65,7 +65,7 @@ void CpuBackend::head_nll(WeightView hidden, WeightView head, std::span<const in
   const Slices slices(positions, head.rows);
   std::vector<LogitScan> parts(static_cast<size_t>(positions * slices.token_parts));
   std::vector<float> wanted_logit(static_cast<size_t>(positions), 0.0f);
-  Matrix memory(thread_limit(), kPositions * kTokens);
+  Matrix memory(thread_limit(slices.position_parts * slices.token_parts), kPositions * kTokens);
   for_tasks(slices.position_parts * slices.token_parts, [&](int64_t t, int thread) {
     const int64_t p0 = t / slices.token_parts * kPositions, p1 = std::min(positions, p0 + kPositions);
     const int64_t part = t % slices.token_parts, v0 = part * kTokens, v1 = std::min(head.rows, v0 + kTokens);
@@ -98,7 +98,7 @@ void CpuBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, Wei
                   "as many positions and tokens on both sides");
   const Slices slices(hidden.rows, head.rows);
   std::vector<PairScan> parts(static_cast<size_t>(hidden.rows * slices.token_parts));
-  Matrix memory(thread_limit(), 2 * kPositions * kTokens);
+  Matrix memory(thread_limit(slices.position_parts * slices.token_parts), 2 * kPositions * kTokens);
   for_tasks(slices.position_parts * slices.token_parts, [&](int64_t t, int thread) {
     const int64_t p0 = t / slices.token_parts * kPositions, p1 = std::min(hidden.rows, p0 + kPositions);
     const int64_t part = t % slices.token_parts, v0 = part * kTokens, v1 = std::min(head.rows, v0 + kTokens);

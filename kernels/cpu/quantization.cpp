@@ -42,8 +42,8 @@ class OwnWords {
   std::vector<uint64_t> words_;
 };
 
-std::vector<OwnWords> own_words(const Selection& own, int64_t columns) {
-  return std::vector<OwnWords>(static_cast<size_t>(thread_limit()), OwnWords(own, columns));
+std::vector<OwnWords> own_words(const Selection& own, int64_t columns, int64_t tasks) {
+  return std::vector<OwnWords>(static_cast<size_t>(thread_limit(tasks)), OwnWords(own, columns));
 }
 
 int64_t widest(const Tasks& tasks) { return tasks.count() == 0 ? 0 : tasks.at(0).col1; }
@@ -111,7 +111,7 @@ float CpuBackend::deviation_order_statistic(WeightView w, float center, int64_t 
   shapes::order_statistic(w, k);
   const Tasks tasks(w.rows, w.cols);
   auto select = [&](size_t bins, int64_t& rank, const auto& count_row) {
-    std::vector<std::vector<uint64_t>> histograms(static_cast<size_t>(thread_limit()), std::vector<uint64_t>(bins, 0));
+    std::vector<std::vector<uint64_t>> histograms(static_cast<size_t>(thread_limit(tasks.count())), std::vector<uint64_t>(bins, 0));
     for_tasks(tasks.count(), [&](int64_t t, int thread) {
       const Task task = tasks.at(t);
       for (int64_t i = task.row0; i < task.row1; ++i)
@@ -195,8 +195,8 @@ MagnitudeHistogram CpuBackend::magnitude_histogram(WeightView w, const Selection
     std::vector<Wide> wide;
     int64_t seen = 0;
   };
-  std::vector<Local> locals(static_cast<size_t>(thread_limit()));
   const Tasks tasks(w.rows, w.cols);
+  std::vector<Local> locals(static_cast<size_t>(thread_limit(tasks.count())));
   for (Local& l : locals) {
     l.bins.resize(patterns);
     // One thread may get every task and fill its counters; memory for that must be there before the parallel part.
@@ -212,7 +212,7 @@ MagnitudeHistogram CpuBackend::magnitude_histogram(WeightView w, const Selection
     }
     l.seen = 0;
   };
-  std::vector<OwnWords> words = own_words(own, widest(tasks));
+  std::vector<OwnWords> words = own_words(own, widest(tasks), tasks.count());
   for_tasks(tasks.count(), [&](int64_t t, int thread) {
     const Task task = tasks.at(t);
     Local& l = locals[static_cast<size_t>(thread)];
@@ -275,7 +275,7 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
   shapes::group_moments(w, own, groups, out);
   std::fill(out.begin(), out.end(), Moments{});
   const Tasks tasks(w.rows, w.cols);
-  std::vector<OwnWords> words = own_words(own, widest(tasks));
+  std::vector<OwnWords> words = own_words(own, widest(tasks), tasks.count());
   auto row_words = [&](const Task& task, int64_t i, int thread) {
     return words[static_cast<size_t>(thread)].row(i, task.col0, task.col1);
   };
@@ -315,7 +315,7 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
       // Bands of rows, so that partial sums of all blocks of a large matrix are never in memory at once.
       const int64_t band = std::max<int64_t>(1, (int64_t{1} << 18) / blocks);
       std::vector<Moments> part(static_cast<size_t>(std::min(band, w.rows) * blocks));
-      std::vector<OwnWords> whole = own_words(own, w.cols);
+      std::vector<OwnWords> whole = own_words(own, w.cols, std::min(band, w.rows));
       for (int64_t row0 = 0; row0 < w.rows; row0 += band) {
         const int64_t row1 = std::min(w.rows, row0 + band);
         for_tasks(row1 - row0, [&](int64_t t, int thread) {
@@ -362,7 +362,7 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
       const auto count = static_cast<size_t>(groups.groups);
       std::vector<Moments> part(static_cast<size_t>(tasks.count()) * count);
       // Tables have a place for every byte, so a label out of range does no harm before it is noticed below.
-      std::vector<Table> tables(static_cast<size_t>(thread_limit()));
+      std::vector<Table> tables(static_cast<size_t>(thread_limit(tasks.count())));
       for_tasks(tasks.count(), [&](int64_t t, int thread) {
         LabelTable& table = tables[static_cast<size_t>(thread)].entries;
         for (size_t g = 0; g < count; ++g) std::fill(table[g], table[g] + kTableCopies, TableEntry{});

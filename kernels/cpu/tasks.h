@@ -42,7 +42,7 @@ void for_tasks(int64_t count, const Body& body) {
   for (int64_t t = 0; t < count; ++t) body(t, omp_get_thread_num());
 }
 
-// Upper bound of thread numbers in for_tasks, for scratch memory.
-inline int thread_limit() { return omp_get_max_threads(); }
+// How many different thread numbers for_tasks may use for so many tasks: the size of scratch memory.
+inline int thread_limit(int64_t count) { return count > 1 ? omp_get_max_threads() : 1; }
 
 }  // namespace sage::cpu

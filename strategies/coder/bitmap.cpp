@@ -37,6 +37,8 @@ BitMask BitmapCoder::decode_positions(std::span<const std::byte> bytes, int64_t 
   return mask;
 }
 
-double BitmapCoder::position_bits(const BitMask& mask) const { return 8.0 * static_cast<double>(bitmap_bytes(mask.rows(), mask.cols())); }
+double BitmapCoder::position_bits(const BitMask& mask) const {
+  return 8.0 * static_cast<double>(bitmap_bytes(mask.rows(), mask.cols()));
+}
 
 }  // namespace sage

@@ -35,7 +35,8 @@ class BitWriter {
   // Elias gamma code of v >= 1: small numbers are short.
   void put_gamma(uint64_t v) {
     const int width = std::bit_width(v);
-    for (int i = 1; i < width; ++i) put(0, 1);
+    for (int i = 1; i < width; ++i)
+      put(0, 1);
     put(1, 1);
     if (width > 1) put(v & ((uint64_t{1} << (width - 1)) - 1), width - 1);
   }
@@ -90,12 +91,14 @@ class BitReader {
 
 template <class T>
 void append_little_endian(std::vector<std::byte>& out, T v) {
-  for (size_t i = 0; i < sizeof(T); ++i) out.push_back(static_cast<std::byte>(static_cast<uint64_t>(v) >> (8 * i)));
+  for (size_t i = 0; i < sizeof(T); ++i)
+    out.push_back(static_cast<std::byte>(static_cast<uint64_t>(v) >> (8 * i)));
 }
 template <class T>
 T read_little_endian(const std::byte* p) {
   uint64_t v = 0;
-  for (size_t i = 0; i < sizeof(T); ++i) v |= static_cast<uint64_t>(p[i]) << (8 * i);
+  for (size_t i = 0; i < sizeof(T); ++i)
+    v |= static_cast<uint64_t>(p[i]) << (8 * i);
   return static_cast<T>(v);
 }
 

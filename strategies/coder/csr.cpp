@@ -10,7 +10,8 @@ std::vector<std::byte> CsrCoder::encode_positions(const BitMask& mask) const {
   append_row_counts(mask, out);
   BitWriter indices(static_cast<size_t>(mask.count()) * 2);
   const int width = bits_for(mask.cols());
-  for (int64_t i = 0; i < mask.rows(); ++i) for_each_set(mask, i, [&](int64_t j) { indices.put(static_cast<uint64_t>(j), width); });
+  for (int64_t i = 0; i < mask.rows(); ++i)
+    for_each_set(mask, i, [&](int64_t j) { indices.put(static_cast<uint64_t>(j), width); });
   const std::vector<std::byte> tail = indices.finish();
   out.insert(out.end(), tail.begin(), tail.end());
   return out;
@@ -26,7 +27,9 @@ BitMask CsrCoder::decode_positions(std::span<const std::byte> bytes, int64_t row
     int64_t before = -1;
     for (int64_t k = 0; k < counts[static_cast<size_t>(i)]; ++k) {
       const int64_t j = static_cast<int64_t>(in.get(width));
-      if (j <= before || j >= cols) damaged_plane(kName, fmt::format("column {} after {} in row {}", j, before, i), fmt::format("ascending columns below {}", cols));
+      if (j <= before || j >= cols)
+        damaged_plane(kName, fmt::format("column {} after {} in row {}", j, before, i),
+                      fmt::format("ascending columns below {}", cols));
       mask.set(i, j);
       before = j;
     }

@@ -1,5 +1,5 @@
-// Positions as row lists: the number of positions of each row (U16, or U32 for 2^16 columns and more), then every column index in
-// ceil(log2 cols) bits. Size per weight at ratio r: r ceil(log2 n) + 16 / n bits (n = cols). Rows can be decoded apart.
+// Positions as row lists: the number of positions of each row (U16, or U32 for 2^16 columns and more), then every column index
+// in ceil(log2 cols) bits. Size per weight at ratio r: r ceil(log2 n) + 16 / n bits (n = cols). Rows can be decoded apart.
 #pragma once
 
 #include "core/registry/registry.h"

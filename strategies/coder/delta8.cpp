@@ -15,7 +15,8 @@ std::vector<std::byte> Delta8Coder::encode_positions(const BitMask& mask) const 
     int64_t before = -1;
     for_each_set(mask, i, [&](int64_t j) {
       int64_t gap = j - before - 1;
-      for (; gap >= kEscape; gap -= kEscape) out.push_back(static_cast<std::byte>(kEscape));
+      for (; gap >= kEscape; gap -= kEscape)
+        out.push_back(static_cast<std::byte>(kEscape));
       out.push_back(static_cast<std::byte>(gap));
       before = j;
     });

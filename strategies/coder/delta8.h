@@ -1,6 +1,6 @@
-// Positions as row-wise gaps in bytes: the number of positions of each row (U16, or U32 for 2^16 columns and more), then for every
-// position the number of unset columns skipped since the last one; a byte 255 skips 255 columns and sets none.
-// Size per weight at ratio r: about 8 r (1 + (1-r)^255) + 16 / n bits (n = cols).
+// Positions as row-wise gaps in bytes: the number of positions of each row (U16, or U32 for 2^16 columns and more), then for
+// every position the number of unset columns skipped since the last one; a byte 255 skips 255 columns and sets none. Size per
+// weight at ratio r: about 8 r (1 + (1-r)^255) + 16 / n bits (n = cols).
 #pragma once
 
 #include "core/registry/registry.h"

@@ -16,7 +16,8 @@ template <class F>
 void for_each_set(const BitMask& mask, int64_t i, F&& f) {
   const uint64_t* words = mask.row(i);
   for (int64_t w = 0; w < mask.words_per_row(); ++w)
-    for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1) f((w << 6) + std::countr_zero(bits));
+    for (uint64_t bits = words[w]; bits != 0; bits &= bits - 1)
+      f((w << 6) + std::countr_zero(bits));
 }
 
 // An empty mask, if rows x cols is a size a matrix can have; ResourceError otherwise.

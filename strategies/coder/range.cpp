@@ -21,10 +21,13 @@ std::vector<int64_t> histogram_of(std::span<const uint8_t> symbols, int alphabet
   std::array<std::array<int64_t, 256>, 4> h{};  // four, so that equal neighbours do not wait for each other
   size_t k = 0;
   for (; k + 4 <= symbols.size(); k += 4)
-    for (size_t l = 0; l < 4; ++l) ++h[l][symbols[k + l]];
-  for (; k < symbols.size(); ++k) ++h[0][symbols[k]];
+    for (size_t l = 0; l < 4; ++l)
+      ++h[l][symbols[k + l]];
+  for (; k < symbols.size(); ++k)
+    ++h[0][symbols[k]];
   std::vector<int64_t> out(static_cast<size_t>(alphabet));
-  for (size_t s = 0; s < out.size(); ++s) out[s] = h[0][s] + h[1][s] + h[2][s] + h[3][s];
+  for (size_t s = 0; s < out.size(); ++s)
+    out[s] = h[0][s] + h[1][s] + h[2][s] + h[3][s];
   return out;
 }
 
@@ -34,7 +37,8 @@ double rans_bits(std::span<const int64_t> counts, int64_t total) {
 }
 
 void append_leb128(std::vector<std::byte>& out, uint64_t v) {
-  for (; v >= 128; v >>= 7) out.push_back(static_cast<std::byte>(v | 128));
+  for (; v >= 128; v >>= 7)
+    out.push_back(static_cast<std::byte>(v | 128));
   out.push_back(static_cast<std::byte>(v));
 }
 uint64_t read_leb128(std::span<const std::byte>& bytes) {
@@ -85,15 +89,18 @@ struct Runs {
       return;
     }
     counts.resize(static_cast<size_t>(last) + 1);
-    const FrequencyTable model = geometric_frequencies(static_cast<uint64_t>(set), static_cast<uint64_t>(mask.rows() * mask.cols()), last);
+    const FrequencyTable model =
+        geometric_frequencies(static_cast<uint64_t>(set), static_cast<uint64_t>(mask.rows() * mask.cols()), last);
     const FrequencyTable own = frequencies_of(counts);
     const double model_bits = rans_size_bits(set, coded_bits(counts, model));
-    const double own_bits = rans_size_bits(set, coded_bits(counts, own)) + static_cast<double>((frequency_bits(own) + 7) / 8 * 8);
+    const double own_bits =
+        rans_size_bits(set, coded_bits(counts, own)) + static_cast<double>((frequency_bits(own) + 7) / 8 * 8);
     geometric = model_bits <= own_bits;
     table = geometric ? model : own;
     const int64_t plain_bytes = (plain_bits + 7) / 8;
     bits = (geometric ? model_bits : own_bits) +
-           8.0 * static_cast<double>(2 + leb128_bytes(static_cast<uint64_t>(set)) + leb128_bytes(static_cast<uint64_t>(plain_bytes)) + plain_bytes);
+           8.0 * static_cast<double>(2 + leb128_bytes(static_cast<uint64_t>(set)) +
+                                     leb128_bytes(static_cast<uint64_t>(plain_bytes)) + plain_bytes);
   }
 };
 
@@ -103,7 +110,8 @@ std::vector<std::byte> RangeCoder::encode_symbols(std::span<const uint8_t> symbo
   if (symbols.empty()) return {};
   const std::vector<int64_t> counts = histogram_of(symbols, alphabet);
   const auto mode_byte = [](SymbolMode m) { return static_cast<std::byte>(m); };
-  if (counts[symbols[0]] == static_cast<int64_t>(symbols.size())) return {mode_byte(SymbolMode::kConstant), static_cast<std::byte>(symbols[0])};
+  if (counts[symbols[0]] == static_cast<int64_t>(symbols.size()))
+    return {mode_byte(SymbolMode::kConstant), static_cast<std::byte>(symbols[0])};
   const int bits = bits_for(alphabet);
   const size_t raw = packed_bytes(symbols.size(), bits);
   if (rans_bits(counts, static_cast<int64_t>(symbols.size())) < 8.0 * static_cast<double>(raw)) {
@@ -197,11 +205,13 @@ BitMask RangeCoder::decode_positions(std::span<const std::byte> bytes, int64_t r
   if (mode != PositionMode::kGeometric && mode != PositionMode::kTable)
     damaged_plane(kCoder, fmt::format("mode {}", static_cast<int>(bytes[0])), "mode 0, 1 or 2");
   const uint64_t set = read_leb128(left);
-  if (set == 0 || set > positions) damaged_plane(kCoder, fmt::format("{} of {} positions set", set, positions), "1 to all of them");
+  if (set == 0 || set > positions)
+    damaged_plane(kCoder, fmt::format("{} of {} positions set", set, positions), "1 to all of them");
   if (left.empty()) damaged_plane(kCoder, "its bytes end early", "a model");
   const int last = static_cast<int>(left[0]);
   left = left.subspan(1);
-  if (first_run(last) >= positions) damaged_plane(kCoder, fmt::format("runs of {}", first_run(last)), fmt::format("runs below {}", positions));
+  if (first_run(last) >= positions)
+    damaged_plane(kCoder, fmt::format("runs of {}", first_run(last)), fmt::format("runs below {}", positions));
   FrequencyTable table;
   if (mode == PositionMode::kGeometric) {
     table = geometric_frequencies(set, positions, last);
@@ -211,7 +221,8 @@ BitMask RangeCoder::decode_positions(std::span<const std::byte> bytes, int64_t r
     left = left.subspan(in.finish());
   }
   const uint64_t plain_bytes = read_leb128(left);
-  if (plain_bytes > left.size()) damaged_plane(kCoder, fmt::format("{} bytes of plain bits", plain_bytes), fmt::format("at most {}", left.size()));
+  if (plain_bytes > left.size())
+    damaged_plane(kCoder, fmt::format("{} bytes of plain bits", plain_bytes), fmt::format("at most {}", left.size()));
   std::vector<uint8_t> tokens(set);
   rans_decode(left.subspan(plain_bytes), table, tokens, kCoder);
   BitReader plain(left.first(plain_bytes), kCoder);
@@ -219,7 +230,8 @@ BitMask RangeCoder::decode_positions(std::span<const std::byte> bytes, int64_t r
   int64_t row = 0;
   for (uint8_t token : tokens) {
     next += first_run(token) + plain.get(plain_bits_of(token));
-    if (next >= positions) damaged_plane(kCoder, fmt::format("position {}", next), fmt::format("positions below {}", positions));
+    if (next >= positions)
+      damaged_plane(kCoder, fmt::format("position {}", next), fmt::format("positions below {}", positions));
     if (next - row_start >= static_cast<uint64_t>(cols)) {
       row = static_cast<int64_t>(next / static_cast<uint64_t>(cols));
       row_start = static_cast<uint64_t>(row) * static_cast<uint64_t>(cols);

@@ -28,7 +28,8 @@ struct Encoding {
       return;
     }
     int s = 0;
-    while (f > (uint32_t{1} << s)) ++s;
+    while (f > (uint32_t{1} << s))
+      ++s;
     const uint64_t high = uint64_t{1} << (s + 31);
     const uint64_t low = (f - 1 + ((high % f) << 32)) / f;
     reciprocal = low + ((high / f) << 32);
@@ -116,9 +117,11 @@ bool decode_piece(std::span<const std::byte> bytes, const Decoding& decoding, st
       step(d, out[k + 3]);
     }
     x[0] = a, x[1] = b, x[2] = c, x[3] = d;
-    for (; k < out.size() && enough; ++k) step(x[k & 3], out[k]);
+    for (; k < out.size() && enough; ++k)
+      step(x[k & 3], out[k]);
   } else {
-    for (size_t k = 0; k < out.size() && enough; ++k) step(x[0], out[k]);
+    for (size_t k = 0; k < out.size() && enough; ++k)
+      step(x[0], out[k]);
   }
   return enough && at == end && std::all_of(x, x + 4, [](uint64_t s) { return s == kLow; });
 }
@@ -134,7 +137,8 @@ FrequencyTable frequencies_of(std::span<const int64_t> counts) {
   for (size_t s = 0; s < counts.size(); ++s) {
     if (counts[s] <= 0) continue;
     used.push_back(s);
-    t.frequency[s] = static_cast<uint16_t>(std::max<int64_t>(1, std::llround(static_cast<double>(counts[s]) / total * kFrequencyTotal)));
+    t.frequency[s] =
+        static_cast<uint16_t>(std::max<int64_t>(1, std::llround(static_cast<double>(counts[s]) / total * kFrequencyTotal)));
     sum += t.frequency[s];
   }
   // Give or take the rest where it changes the coded size least: count / frequency is the slope of the size.
@@ -155,17 +159,21 @@ double coded_bits(std::span<const int64_t> counts, const FrequencyTable& table) 
   double bits = 0;
   for (size_t s = 0; s < counts.size(); ++s)
     if (counts[s] > 0)
-      bits += table.frequency[s] > 0 ? static_cast<double>(counts[s]) * (kFrequencyBits - std::log2(static_cast<double>(table.frequency[s]))) : INFINITY;
+      bits += table.frequency[s] > 0
+                  ? static_cast<double>(counts[s]) * (kFrequencyBits - std::log2(static_cast<double>(table.frequency[s])))
+                  : INFINITY;
   return bits;
 }
 
 void write_frequencies(BitWriter& out, const FrequencyTable& table) {
-  for (int s = 0; s < table.symbols; ++s) out.put_gamma(static_cast<uint64_t>(table.frequency[static_cast<size_t>(s)]) + 1);
+  for (int s = 0; s < table.symbols; ++s)
+    out.put_gamma(static_cast<uint64_t>(table.frequency[static_cast<size_t>(s)]) + 1);
 }
 
 int64_t frequency_bits(const FrequencyTable& table) {
   int64_t bits = 0;
-  for (int s = 0; s < table.symbols; ++s) bits += 2 * std::bit_width(static_cast<uint64_t>(table.frequency[static_cast<size_t>(s)]) + 1) - 1;
+  for (int s = 0; s < table.symbols; ++s)
+    bits += 2 * std::bit_width(static_cast<uint64_t>(table.frequency[static_cast<size_t>(s)]) + 1) - 1;
   return bits;
 }
 
@@ -179,7 +187,8 @@ FrequencyTable read_frequencies(BitReader& in, int symbols, const char* coder) {
     if (f > kFrequencyTotal || sum > kFrequencyTotal) break;
     t.frequency[static_cast<size_t>(s)] = static_cast<uint16_t>(f);
   }
-  if (sum != kFrequencyTotal) damaged_plane(coder, "frequencies that do not add up", fmt::format("a sum of {}", kFrequencyTotal));
+  if (sum != kFrequencyTotal)
+    damaged_plane(coder, "frequencies that do not add up", fmt::format("a sum of {}", kFrequencyTotal));
   return t;
 }
 
@@ -199,11 +208,14 @@ std::vector<std::byte> rans_encode(std::span<const uint8_t> symbols, const Frequ
     words[c] = encode_piece(symbols.subspan(c * kRansChunk, std::min(kRansChunk, symbols.size() - c * kRansChunk)), encoding);
   std::vector<std::byte> out;
   size_t total = 4 * (pieces - 1);
-  for (const auto& w : words) total += 4 * w.size();
+  for (const auto& w : words)
+    total += 4 * w.size();
   out.reserve(total);
-  for (size_t c = 0; c + 1 < pieces; ++c) append_little_endian(out, static_cast<uint32_t>(4 * words[c].size()));
+  for (size_t c = 0; c + 1 < pieces; ++c)
+    append_little_endian(out, static_cast<uint32_t>(4 * words[c].size()));
   for (const auto& piece : words)
-    for (uint32_t w : piece) append_little_endian(out, w);
+    for (uint32_t w : piece)
+      append_little_endian(out, w);
   return out;
 }
 
@@ -213,7 +225,8 @@ void rans_decode(std::span<const std::byte> bytes, const FrequencyTable& table, 
     return;
   }
   const size_t pieces = (out.size() + kRansChunk - 1) / kRansChunk;
-  if (bytes.size() < 4 * (pieces - 1)) damaged_plane(coder, "its bytes end early", fmt::format("the lengths of {} pieces", pieces));
+  if (bytes.size() < 4 * (pieces - 1))
+    damaged_plane(coder, "its bytes end early", fmt::format("the lengths of {} pieces", pieces));
   std::vector<std::span<const std::byte>> piece(pieces);
   size_t at = 4 * (pieces - 1);
   for (size_t c = 0; c < pieces; ++c) {
@@ -227,7 +240,9 @@ void rans_decode(std::span<const std::byte> bytes, const FrequencyTable& table, 
   std::vector<uint8_t> good(pieces);
 #pragma omp parallel for schedule(dynamic) if (pieces > 1)
   for (size_t c = 0; c < pieces; ++c)
-    good[c] = decode_piece(piece[c], decoding, out.subspan(c * kRansChunk, std::min(kRansChunk, out.size() - c * kRansChunk))) ? 1 : 0;
+    good[c] = decode_piece(piece[c], decoding, out.subspan(c * kRansChunk, std::min(kRansChunk, out.size() - c * kRansChunk)))
+                  ? 1
+                  : 0;
   for (size_t c = 0; c < pieces; ++c)
     if (good[c] == 0) damaged_plane(coder, fmt::format("piece {} does not decode to its symbols", c), "intact bytes");
 }
@@ -236,7 +251,8 @@ double rans_size_bits(int64_t symbols, double coded) {
   double bits = 0;
   for (int64_t left = symbols; left > 0; left -= static_cast<int64_t>(kRansChunk)) {
     const size_t n = static_cast<size_t>(std::min<int64_t>(left, static_cast<int64_t>(kRansChunk)));
-    const double states = static_cast<double>(states_of(n)), share = coded * static_cast<double>(n) / static_cast<double>(symbols);
+    const double states = static_cast<double>(states_of(n)),
+                 share = coded * static_cast<double>(n) / static_cast<double>(symbols);
     // A state costs 64 bits and ends with 16 bits of symbols in it on average, so that many are not in words.
     bits += std::max(64 * states, share + 48 * states) + (left > static_cast<int64_t>(kRansChunk) ? 32 : 0);
   }

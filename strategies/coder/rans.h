@@ -30,8 +30,8 @@ void write_frequencies(BitWriter& out, const FrequencyTable& table);
 int64_t frequency_bits(const FrequencyTable& table);
 FrequencyTable read_frequencies(BitReader& in, int symbols, const char* coder);
 
-// Symbols in pieces of kRansChunk that are coded in parallel; each piece has 1 (short pieces) or 4 interleaved states. Layout: byte
-// length of every piece but the last (U32), then the pieces. 8 to 32 bytes of states and 4 of length for each piece.
+// Symbols in pieces of kRansChunk that are coded in parallel; each piece has 1 (short pieces) or 4 interleaved states. Layout:
+// byte length of every piece but the last (U32), then the pieces. 8 to 32 bytes of states and 4 of length for each piece.
 inline constexpr size_t kRansChunk = size_t{1} << 18;
 std::vector<std::byte> rans_encode(std::span<const uint8_t> symbols, const FrequencyTable& table);
 // `bytes` must be used up exactly, and every state must come back to where the encoder began.

@@ -78,7 +78,9 @@ void with_width(int bits, F f) {
 
 }  // namespace
 
-size_t packed_bytes(size_t symbols, int bits) { return symbols / 8 * static_cast<size_t>(bits) + (symbols % 8 * static_cast<size_t>(bits) + 7) / 8; }
+size_t packed_bytes(size_t symbols, int bits) {
+  return symbols / 8 * static_cast<size_t>(bits) + (symbols % 8 * static_cast<size_t>(bits) + 7) / 8;
+}
 
 void pack_symbols(std::span<const uint8_t> symbols, int bits, std::byte* out) {
   if (bits == 0) return;
@@ -114,13 +116,15 @@ void RawCoder::decode_symbols(std::span<const std::byte> bytes, int alphabet, st
   const int bits = bits_for(alphabet);
   const size_t expected = packed_bytes(out.size(), bits);
   if (bytes.size() != expected)
-    damaged_plane(kName, fmt::format("{} bytes for {} symbols of {} bits", bytes.size(), out.size(), bits), fmt::format("{} bytes", expected));
+    damaged_plane(kName, fmt::format("{} bytes for {} symbols of {} bits", bytes.size(), out.size(), bits),
+                  fmt::format("{} bytes", expected));
   unpack_symbols(bytes.data(), bits, out);
   if (const int used = static_cast<int>(out.size() % 8) * bits % 8; used != 0 && static_cast<int>(bytes.back()) >> used != 0)
     damaged_plane(kName, "set bits after its end", "zero padding");
   if (alphabet == 1 << bits) return;
   uint8_t largest = 0;
-  for (uint8_t s : out) largest = s > largest ? s : largest;
+  for (uint8_t s : out)
+    largest = s > largest ? s : largest;
   if (largest >= alphabet) damaged_plane(kName, fmt::format("symbol {}", largest), fmt::format("symbols below {}", alphabet));
 }
 

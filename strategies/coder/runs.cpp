@@ -36,7 +36,8 @@ FrequencyTable geometric_frequencies(uint64_t set, uint64_t positions, int last)
   }
   while (sum != kFrequencyTotal) {
     uint16_t& largest = *std::max_element(t.frequency.begin(), t.frequency.begin() + t.symbols);
-    const int64_t change = std::clamp<int64_t>(static_cast<int64_t>(kFrequencyTotal) - sum, -std::max<int64_t>(largest / 8, 1), kFrequencyTotal);
+    const int64_t change =
+        std::clamp<int64_t>(static_cast<int64_t>(kFrequencyTotal) - sum, -std::max<int64_t>(largest / 8, 1), kFrequencyTotal);
     largest = static_cast<uint16_t>(largest + change);
     sum += change;
   }

@@ -10,7 +10,8 @@ namespace sage {
 
 inline constexpr int kRunTokens = 256;
 
-// A run g < 16 is token g. Longer: 16 + 8 (e - 4) + the three bits after the leading one, e = floor(log2 g), and e - 3 plain bits.
+// A run g < 16 is token g. Longer: 16 + 8 (e - 4) + the three bits after the leading one, e = floor(log2 g), and e - 3 plain
+// bits.
 struct RunToken {
   int token = 0;
   int plain_bits = 0;
@@ -27,8 +28,8 @@ inline uint64_t first_run(int token) {
   return static_cast<uint64_t>(8 + (token - 16) % 8) << plain_bits_of(token);
 }
 
-// Frequencies of tokens 0 .. last when each of `positions` places is set with probability set / positions independently. Integer
-// arithmetic only: coder and decoder must agree on every machine. 1 <= set <= positions < 2^33.
+// Frequencies of tokens 0 .. last when each of `positions` places is set with probability set / positions independently.
+// Integer arithmetic only: coder and decoder must agree on every machine. 1 <= set <= positions < 2^33.
 FrequencyTable geometric_frequencies(uint64_t set, uint64_t positions, int last);
 
 }  // namespace sage

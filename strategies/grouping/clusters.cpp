@@ -18,7 +18,8 @@ constexpr double kTolerance = 1e-4;  // of the mean variance, as in scikit-learn
 Embedding strided(const Embedding& e, int64_t count) {
   Embedding out{count, e.dims, std::vector<float>(static_cast<size_t>(count * e.dims))};
   for (int d = 0; d < e.dims; ++d)
-    for (int64_t i = 0; i < count; ++i) out.x[d * count + i] = e.x[d * e.points + i * e.points / count];
+    for (int64_t i = 0; i < count; ++i)
+      out.x[d * count + i] = e.x[d * e.points + i * e.points / count];
   return out;
 }
 
@@ -52,7 +53,8 @@ Means seeded(const Embedding& e, int k, Rng& rng) {
   std::vector<double> nearest(static_cast<size_t>(e.points), std::numeric_limits<double>::infinity());
   int64_t pick = static_cast<int64_t>(rng.below(static_cast<uint64_t>(e.points)));
   for (int g = 0; g < k; ++g) {
-    for (int d = 0; d < e.dims; ++d) m.c[g * e.dims + d] = e.x[d * e.points + pick];
+    for (int d = 0; d < e.dims; ++d)
+      m.c[g * e.dims + d] = e.x[d * e.points + pick];
     double total = 0;
     for (int64_t i = 0; i < e.points; ++i) {
       double distance = 0;
@@ -76,7 +78,8 @@ Means seeded(const Embedding& e, int k, Rng& rng) {
   return m;
 }
 
-// Labels by the nearest mean: the first of equals. |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), so the largest x.c - |c|^2 / 2 is nearest.
+// Labels by the nearest mean: the first of equals. |x - c|^2 = |x|^2 - 2 (x.c - |c|^2 / 2), so the largest x.c - |c|^2 / 2 is
+// nearest.
 void label_points(const Embedding& e, const Means& m, std::vector<uint8_t>& label) {
   constexpr int64_t kBlock = 512;
   label.resize(static_cast<size_t>(e.points));
@@ -89,11 +92,13 @@ void label_points(const Embedding& e, const Means& m, std::vector<uint8_t>& labe
     for (int g = 0; g < m.k; ++g) {
       const float* c = m.c.data() + static_cast<size_t>(g) * m.dims;
       float half = 0;
-      for (int d = 0; d < m.dims; ++d) half += c[d] * c[d] / 2;
+      for (int d = 0; d < m.dims; ++d)
+        half += c[d] * c[d] / 2;
       score.fill(-half);
       for (int d = 0; d < m.dims; ++d) {
         const float* x = e.x.data() + d * e.points + first;
-        for (int64_t i = 0; i < n; ++i) score[static_cast<size_t>(i)] += x[i] * c[d];
+        for (int64_t i = 0; i < n; ++i)
+          score[static_cast<size_t>(i)] += x[i] * c[d];
       }
       for (size_t i = 0; i < kBlock; ++i) {
         const bool nearer = score[i] > best[i];
@@ -101,7 +106,8 @@ void label_points(const Embedding& e, const Means& m, std::vector<uint8_t>& labe
         at[i] = nearer ? g : at[i];
       }
     }
-    for (int64_t i = 0; i < n; ++i) label[static_cast<size_t>(first + i)] = static_cast<uint8_t>(at[static_cast<size_t>(i)]);
+    for (int64_t i = 0; i < n; ++i)
+      label[static_cast<size_t>(first + i)] = static_cast<uint8_t>(at[static_cast<size_t>(i)]);
   }
 }
 
@@ -109,13 +115,16 @@ void label_points(const Embedding& e, const Means& m, std::vector<uint8_t>& labe
 double move_means(const Embedding& e, const std::vector<uint8_t>& label, Means& m) {
   std::vector<double> sum(static_cast<size_t>(m.k) * m.dims, 0.0);
   std::vector<int64_t> count(static_cast<size_t>(m.k), 0);
-  for (const uint8_t g : label) ++count[g];
+  for (const uint8_t g : label)
+    ++count[g];
   for (int d = 0; d < m.dims; ++d) {
     const float* x = e.x.data() + d * e.points;
     // Four points at a time go to separate sums: neighbours share a cluster, and one sum would wait for itself.
     std::array<std::array<double, 4>, 256> part;
-    for (int g = 0; g < m.k; ++g) part[static_cast<size_t>(g)].fill(0.0);
-    for (int64_t i = 0; i < e.points; ++i) part[label[static_cast<size_t>(i)]][static_cast<size_t>(i & 3)] += x[i];
+    for (int g = 0; g < m.k; ++g)
+      part[static_cast<size_t>(g)].fill(0.0);
+    for (int64_t i = 0; i < e.points; ++i)
+      part[label[static_cast<size_t>(i)]][static_cast<size_t>(i & 3)] += x[i];
     for (int g = 0; g < m.k; ++g) {
       const auto& p = part[static_cast<size_t>(g)];
       sum[static_cast<size_t>(g) * m.dims + d] = (p[0] + p[1]) + (p[2] + p[3]);
@@ -216,14 +225,17 @@ double silhouette_pairs(const Embedding& e, std::span<const uint8_t> label, int 
   std::stable_sort(chosen.begin(), chosen.end(), [&](int64_t a, int64_t b) { return label[a] < label[b]; });
   const int64_t n = static_cast<int64_t>(chosen.size());
   std::vector<int64_t> begin(static_cast<size_t>(k) + 1, 0);
-  for (const int64_t i : chosen) ++begin[label[i] + 1u];
+  for (const int64_t i : chosen)
+    ++begin[label[i] + 1u];
   int filled = 0;
-  for (int g = 0; g < k; ++g) filled += begin[g + 1] > 0;
+  for (int g = 0; g < k; ++g)
+    filled += begin[g + 1] > 0;
   if (filled < 2) return -1.0;
   std::partial_sum(begin.begin(), begin.end(), begin.begin());
   std::vector<float> x(static_cast<size_t>(n * e.dims));
   for (int d = 0; d < e.dims; ++d)
-    for (int64_t i = 0; i < n; ++i) x[d * n + i] = e.x[d * e.points + chosen[i]];
+    for (int64_t i = 0; i < n; ++i)
+      x[d * n + i] = e.x[d * e.points + chosen[i]];
   std::vector<double> score(static_cast<size_t>(n), 0.0);
 #pragma omp parallel
   {
@@ -234,9 +246,11 @@ double silhouette_pairs(const Embedding& e, std::span<const uint8_t> label, int 
       for (int d = 0; d < e.dims; ++d) {
         const float* xd = x.data() + d * n;
         const float at = xd[i];
-        for (int64_t j = 0; j < n; ++j) square[j] += (xd[j] - at) * (xd[j] - at);
+        for (int64_t j = 0; j < n; ++j)
+          square[j] += (xd[j] - at) * (xd[j] - at);
       }
-      for (int64_t j = 0; j < n; ++j) square[j] = std::sqrt(square[j]);
+      for (int64_t j = 0; j < n; ++j)
+        square[j] = std::sqrt(square[j]);
       const int own = label[chosen[i]];
       const int64_t members = begin[own + 1] - begin[own];
       if (members < 2) continue;
@@ -244,7 +258,8 @@ double silhouette_pairs(const Embedding& e, std::span<const uint8_t> label, int 
       for (int g = 0; g < k; ++g) {
         if (begin[g + 1] == begin[g]) continue;
         double sum = 0;
-        for (int64_t j = begin[g]; j < begin[g + 1]; ++j) sum += square[j];
+        for (int64_t j = begin[g]; j < begin[g + 1]; ++j)
+          sum += square[j];
         if (g == own) {
           a = sum / static_cast<double>(members - 1);
         } else {

@@ -16,7 +16,8 @@ std::unique_ptr<GroupingModel> EqualCountGrouping::prepare(const BlockContext& c
   const MagnitudeProfile profile(ctx.backend, ctx.weights, own);
   const int64_t k = groups.value_or(params_.groups), n = own.count();
   std::vector<int64_t> ranks;
-  for (int64_t g = 1; g < k; ++g) ranks.push_back(g * n / k);
+  for (int64_t g = 1; g < k; ++g)
+    ranks.push_back(g * n / k);
   std::vector<float> cuts = profile.order_statistics(ctx.weights, own, ranks);
   if (ctx.trace != nullptr) {
     ctx.trace->scalar("grouping.K", static_cast<double>(k));

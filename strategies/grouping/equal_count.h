@@ -6,10 +6,10 @@
 
 namespace sage {
 
-// Cut k = 1 .. K-1 is the unsalient magnitude of rank floor(k n / K), n unsalient weights, exactly; a weight equal to a cut belongs above
-// it. This is what spectral clustering of a self-tuned one-dimensional neighbour graph converges to, whatever the density: the graph is
-// a path in rank. For |N(0,1)| and K = 2, 4, 8: D = .1394, .0550, .0222.
-// Stored: log2 K bits per weight; entropy coding gains nothing. Cost: one histogram pass, one pass that gathers the bins of the cuts.
+// Cut k = 1 .. K-1 is the unsalient magnitude of rank floor(k n / K), n unsalient weights, exactly; a weight equal to a cut
+// belongs above it. This is what spectral clustering of a self-tuned one-dimensional neighbour graph converges to, whatever the
+// density: the graph is a path in rank. For |N(0,1)| and K = 2, 4, 8: D = .1394, .0550, .0222. Stored: log2 K bits per weight;
+// entropy coding gains nothing. Cost: one histogram pass, one pass that gathers the bins of the cuts.
 class EqualCountGrouping final : public GroupingStrategy {
  public:
   struct Params {

@@ -16,7 +16,8 @@ Schema<FixedGrouping::Params> FixedGrouping::schema() {
 }
 
 FixedGrouping::FixedGrouping(Params p) : params_(std::move(p)) {
-  if (!std::is_sorted(params_.cuts.begin(), params_.cuts.end()) || static_cast<int64_t>(params_.cuts.size()) >= kMaxStoredGroups)
+  if (!std::is_sorted(params_.cuts.begin(), params_.cuts.end()) ||
+      static_cast<int64_t>(params_.cuts.size()) >= kMaxStoredGroups)
     throw UserError("grouping {}: found {} cuts; expected at most {} in ascending order; sort or shorten the list", kName,
                     params_.cuts.size(), kMaxStoredGroups - 1);
 }
@@ -30,7 +31,8 @@ std::unique_ptr<GroupingModel> FixedGrouping::prepare(const BlockContext& ctx, c
     unit = m.count > 0 ? std::sqrt(m.sq_sum / static_cast<double>(m.count)) : 0;
   }
   std::vector<float> cuts;
-  for (const double c : params_.cuts) cuts.push_back(static_cast<float>(c * unit));
+  for (const double c : params_.cuts)
+    cuts.push_back(static_cast<float>(c * unit));
   return std::make_unique<MagnitudeGroups>(std::move(cuts));
 }
 

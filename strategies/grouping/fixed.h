@@ -8,9 +8,9 @@
 
 namespace sage {
 
-// Group of a weight: the number of `cuts` <= |w| / u, with u = 1 (units: absolute) or the root mean square of the block's weights, salient
-// ones included (units: rms). For controls and for cuts found elsewhere: .9816 rms is the optimum of two groups for normal weights.
-// Stored: ceil(log2(cuts + 1)) bits per weight before entropy coding.
+// Group of a weight: the number of `cuts` <= |w| / u, with u = 1 (units: absolute) or the root mean square of the block's
+// weights, salient ones included (units: rms). For controls and for cuts found elsewhere: .9816 rms is the optimum of two
+// groups for normal weights. Stored: ceil(log2(cuts + 1)) bits per weight before entropy coding.
 class FixedGrouping final : public GroupingStrategy {
  public:
   enum class Units { kAbsolute, kRms };

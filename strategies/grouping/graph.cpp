@@ -24,13 +24,14 @@ TreePoint tree_point(const Points& p, int64_t i) {
 }
 Tree make_tree(const Points& p) {
   std::vector<TreeValue> values;
-  for (int64_t i = 0; i < p.size(); ++i) values.emplace_back(tree_point(p, i), static_cast<int32_t>(i));
+  for (int64_t i = 0; i < p.size(); ++i)
+    values.emplace_back(tree_point(p, i), static_cast<int32_t>(i));
   return Tree(values);
 }
 
 struct Neighbours {
   int k = 0;
-  std::vector<int32_t> index;    // k per point, nearest first
+  std::vector<int32_t> index;  // k per point, nearest first
   std::vector<double> distance;
 };
 
@@ -58,7 +59,8 @@ Neighbours nearest_in_space(const Points& p, const Tree& tree, int k) {
   for (int32_t i = 0; i < n; ++i) {
     const TreePoint at = tree_point(p, i);
     std::vector<std::pair<double, int32_t>> found;
-    for (auto it = tree.qbegin(bgi::nearest(at, static_cast<unsigned>(k) + 1) && bgi::satisfies([i](const TreeValue& v) { return v.second != i; }));
+    for (auto it = tree.qbegin(bgi::nearest(at, static_cast<unsigned>(k) + 1) &&
+                               bgi::satisfies([i](const TreeValue& v) { return v.second != i; }));
          it != tree.qend() && static_cast<int>(found.size()) < k; ++it)
       found.emplace_back(bg::distance(at, it->first), it->second);
     std::sort(found.begin(), found.end());
@@ -81,7 +83,8 @@ void label_components(Graph& g) {
   std::vector<int32_t> root(static_cast<size_t>(g.nodes));
   std::iota(root.begin(), root.end(), 0);
   const auto find = [&root](int32_t v) {
-    while (root[v] != v) v = root[v] = root[root[v]];
+    while (root[v] != v)
+      v = root[v] = root[root[v]];
     return v;
   };
   for (const Edge& e : g.edges) {
@@ -90,12 +93,14 @@ void label_components(Graph& g) {
   }
   g.component.assign(static_cast<size_t>(g.nodes), 0);
   g.components = 0;
-  for (int32_t v = 0; v < g.nodes; ++v) g.component[v] = find(v) == v ? g.components++ : g.component[find(v)];
+  for (int32_t v = 0; v < g.nodes; ++v)
+    g.component[v] = find(v) == v ? g.components++ : g.component[find(v)];
 }
 
 void add_edges(Graph& g, std::vector<Edge> more) {
   g.edges.insert(g.edges.end(), more.begin(), more.end());
-  std::stable_sort(g.edges.begin(), g.edges.end(), [](const Edge& a, const Edge& b) { return a.i != b.i ? a.i < b.i : a.j < b.j; });
+  std::stable_sort(g.edges.begin(), g.edges.end(),
+                   [](const Edge& a, const Edge& b) { return a.i != b.i ? a.i < b.i : a.j < b.j; });
   size_t kept = 0;
   for (size_t e = 0; e < g.edges.size(); ++e) {
     if (kept > 0 && g.edges[kept - 1].i == g.edges[e].i && g.edges[kept - 1].j == g.edges[e].j) {
@@ -110,7 +115,8 @@ void add_edges(Graph& g, std::vector<Edge> more) {
 // The closest pair (i in c, j elsewhere) of every component but the largest.
 std::vector<Edge> bridges(const Graph& g, const Points& p, const Tree* tree, double weight) {
   std::vector<int64_t> size(static_cast<size_t>(g.components), 0);
-  for (const int32_t c : g.component) ++size[static_cast<size_t>(c)];
+  for (const int32_t c : g.component)
+    ++size[static_cast<size_t>(c)];
   const int32_t largest = static_cast<int32_t>(std::max_element(size.begin(), size.end()) - size.begin());
   struct Pair {
     double distance = std::numeric_limits<double>::infinity();
@@ -129,7 +135,9 @@ std::vector<Edge> bridges(const Graph& g, const Points& p, const Tree* tree, dou
       if (i + 1 < g.nodes && g.component[static_cast<size_t>(i) + 1] != c) offer(i + 1, p.x[i + 1] - p.x[i]);
     } else {
       const TreePoint at = tree_point(p, i);
-      for (auto it = tree->qbegin(bgi::nearest(at, 1) && bgi::satisfies([&](const TreeValue& v) { return g.component[static_cast<size_t>(v.second)] != c; }));
+      for (auto it = tree->qbegin(bgi::nearest(at, 1) && bgi::satisfies([&](const TreeValue& v) {
+                                    return g.component[static_cast<size_t>(v.second)] != c;
+                                  }));
            it != tree->qend(); ++it)
         offer(it->second, bg::distance(at, it->first));
     }
@@ -152,7 +160,8 @@ Graph neighbour_graph(const Points& points, int k, Affinity affinity, Connect co
   const Tree tree = line ? Tree() : make_tree(points);
   const Neighbours near = line ? nearest_sorted(points, k) : nearest_in_space(points, tree, k);
   std::vector<double> sigma(static_cast<size_t>(n));
-  for (int32_t i = 0; i < n; ++i) sigma[i] = std::max(near.distance[static_cast<size_t>(i) * k + k - 1], 1e-12);
+  for (int32_t i = 0; i < n; ++i)
+    sigma[i] = std::max(near.distance[static_cast<size_t>(i) * k + k - 1], 1e-12);
   const double width = affinity == Affinity::kRbf ? median(sigma) : 0.0;
   const auto weight = [&](int32_t i, int32_t j, double d) {
     if (affinity == Affinity::kSelfTuned) return std::exp(-d * d / (sigma[i] * sigma[j]));
@@ -187,7 +196,8 @@ Graph neighbour_graph(const Points& points, int k, Affinity affinity, Connect co
   const int32_t before = g.components;
   while (connect == Connect::kBridge && g.components > 1) {
     std::vector<double> weights;
-    for (const Edge& e : g.edges) weights.push_back(e.weight);
+    for (const Edge& e : g.edges)
+      weights.push_back(e.weight);
     add_edges(g, bridges(g, points, line ? nullptr : &tree, weights.empty() ? 1.0 : median(std::move(weights))));
     label_components(g);
   }

@@ -29,10 +29,13 @@ Embedding embed(const Spectrum& s, int k, int64_t n) {
   Embedding e{n, k, std::vector<float>(static_cast<size_t>(k * n))};
   std::vector<double> length(static_cast<size_t>(n), 0.0);
   for (int d = 0; d < k; ++d)
-    for (int64_t i = 0; i < n; ++i) length[i] += s.vectors[d][i] * s.vectors[d][i];
-  for (double& l : length) l = 1.0 / (std::sqrt(l) + 1e-12);
+    for (int64_t i = 0; i < n; ++i)
+      length[i] += s.vectors[d][i] * s.vectors[d][i];
+  for (double& l : length)
+    l = 1.0 / (std::sqrt(l) + 1e-12);
   for (int d = 0; d < k; ++d)
-    for (int64_t i = 0; i < n; ++i) e.x[d * n + i] = static_cast<float>(s.vectors[d][i] * length[i]);
+    for (int64_t i = 0; i < n; ++i)
+      e.x[d * n + i] = static_cast<float>(s.vectors[d][i] * length[i]);
   return e;
 }
 
@@ -40,7 +43,8 @@ Embedding coordinates(const Points& p) {
   const int64_t n = p.size();
   Embedding e{n, p.dims, std::vector<float>(static_cast<size_t>(n * p.dims))};
   for (int64_t i = 0; i < n; ++i)
-    for (int d = 0; d < p.dims; ++d) e.x[d * n + i] = static_cast<float>(p.x[i * p.dims + d]);
+    for (int d = 0; d < p.dims; ++d)
+      e.x[d * n + i] = static_cast<float>(p.x[i * p.dims + d]);
   return e;
 }
 
@@ -51,18 +55,21 @@ Clustering describe(const Points& p, const std::vector<uint8_t>& label, int k) {
     double low = std::numeric_limits<double>::infinity(), high = -std::numeric_limits<double>::infinity();
   };
   std::vector<Cluster> clusters(static_cast<size_t>(k));
-  for (Cluster& c : clusters) c.centre.assign(static_cast<size_t>(p.dims), 0.0);
+  for (Cluster& c : clusters)
+    c.centre.assign(static_cast<size_t>(p.dims), 0.0);
   for (int64_t i = 0; i < p.size(); ++i) {
     Cluster& c = clusters[label[i]];
     ++c.size;
     const double* x = p.x.data() + i * p.dims;
-    for (int d = 0; d < p.dims; ++d) c.centre[d] += x[d];
+    for (int d = 0; d < p.dims; ++d)
+      c.centre[d] += x[d];
     c.low = std::min(c.low, x[0]);
     c.high = std::max(c.high, x[0]);
   }
   std::erase_if(clusters, [](const Cluster& c) { return c.size == 0; });
   for (Cluster& c : clusters)
-    for (double& v : c.centre) v /= static_cast<double>(c.size);
+    for (double& v : c.centre)
+      v /= static_cast<double>(c.size);
   std::sort(clusters.begin(), clusters.end(), [](const Cluster& a, const Cluster& b) { return a.centre < b.centre; });
   Clustering out;
   out.k = k;
@@ -84,7 +91,8 @@ StageResult cluster_points(const Points& points, const StageOptions& options, ui
   Stopwatch watch;
   const int64_t n = points.size();
   const int most = static_cast<int>(std::max<int64_t>(1, n - 1));
-  const int low = std::min(most, options.forced.value_or(options.kmin)), high = std::min(most, options.forced.value_or(options.kmax));
+  const int low = std::min(most, options.forced.value_or(options.kmin)),
+            high = std::min(most, options.forced.value_or(options.kmax));
   const Graph graph = neighbour_graph(points, options.neighbours, options.affinity, options.connect);
   out.components = graph.components;
   out.seconds_graph = watch.lap();

@@ -9,7 +9,8 @@ namespace sage {
 Schema<KMeansGrouping::Params> KMeansGrouping::schema() {
   return Schema<Params>{}
       .add("groups", &Params::groups, range(1, static_cast<int>(kMaxStoredGroups)), "Number of groups K.")
-      .add("iterations", &Params::iterations, range(0, 100000), "Most Lloyd steps; fewer when the squared error stops falling.");
+      .add("iterations", &Params::iterations, range(0, 100000),
+           "Most Lloyd steps; fewer when the squared error stops falling.");
 }
 
 std::unique_ptr<GroupingModel> KMeansGrouping::prepare(const BlockContext& ctx, const SaliencyMask& mask,

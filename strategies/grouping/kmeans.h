@@ -6,12 +6,12 @@
 
 namespace sage {
 
-// One-dimensional k-means on |w| over all unsalient weights: Lloyd's iteration from equal-count groups to convergence. Group g is the
-// interval c_g <= |w| < c_{g+1}, c_g the midpoint of neighbouring group means. With alpha_g = mean |w| of the group it minimises
-// sum (|w| - alpha_g)^2 (locally; globally for log-concave densities), so it bounds what any magnitude grouping can do, the paper's
-// graph included. For |N(0,1)| and K = 2, 4, 8: D = .1175, .0346, .0095.
-// `iterations: 0` leaves the equal-count start.
-// Stored: ceil(log2 K) bits per weight before entropy coding (coder `ids`). Cost: one histogram pass, then O(K) per step.
+// One-dimensional k-means on |w| over all unsalient weights: Lloyd's iteration from equal-count groups to convergence. Group g
+// is the interval c_g <= |w| < c_{g+1}, c_g the midpoint of neighbouring group means. With alpha_g = mean |w| of the group it
+// minimises sum (|w| - alpha_g)^2 (locally; globally for log-concave densities), so it bounds what any magnitude grouping can
+// do, the paper's graph included. For |N(0,1)| and K = 2, 4, 8: D = .1175, .0346, .0095. `iterations: 0` leaves the equal-count
+// start. Stored: ceil(log2 K) bits per weight before entropy coding (coder `ids`). Cost: one histogram pass, then O(K) per
+// step.
 class KMeansGrouping final : public GroupingStrategy {
  public:
   struct Params {

@@ -8,8 +8,8 @@
 
 namespace sage {
 
-// Group of a weight: the number of cuts <= |w|. One id per weight, stored; salient weights get 0. With no cut at all everything is one
-// group and no id is stored.
+// Group of a weight: the number of cuts <= |w|. One id per weight, stored; salient weights get 0. With no cut at all everything
+// is one group and no id is stored.
 class MagnitudeGroups final : public GroupingModel {
  public:
   explicit MagnitudeGroups(std::vector<float> cuts);  // ascending, at most 255

@@ -13,7 +13,8 @@ template <class Visit>
 void for_each_owned(WeightView w, const Selection& own, int64_t row, Visit visit) {
   const float* values = w.row(row);
   for (int64_t k = 0; k * 64 < w.cols; ++k)
-    for (uint64_t bits = own.word(row, k); bits != 0; bits &= bits - 1) visit(std::abs(values[k * 64 + std::countr_zero(bits)]));
+    for (uint64_t bits = own.word(row, k); bits != 0; bits &= bits - 1)
+      visit(std::abs(values[k * 64 + std::countr_zero(bits)]));
 }
 
 }  // namespace
@@ -23,7 +24,8 @@ MagnitudeProfile::MagnitudeProfile(const Backend& backend, WeightView w, const S
   sorted_ = n <= kExactLimit;
   if (sorted_) {
     values_.reserve(static_cast<size_t>(n));
-    for (int64_t i = 0; i < w.rows; ++i) for_each_owned(w, own, i, [this](float a) { values_.push_back(a); });
+    for (int64_t i = 0; i < w.rows; ++i)
+      for_each_owned(w, own, i, [this](float a) { values_.push_back(a); });
     std::sort(values_.begin(), values_.end());
     prefix_.reserve(values_.size() + 1);
     Sums s;
@@ -55,9 +57,7 @@ MagnitudeProfile::MagnitudeProfile(const Backend& backend, WeightView w, const S
   total_ = prefix_.back();
 }
 
-double MagnitudeProfile::edge(int64_t bin) const {
-  return std::bit_cast<float>(static_cast<uint32_t>(first_ + bin) << shift_);
-}
+double MagnitudeProfile::edge(int64_t bin) const { return std::bit_cast<float>(static_cast<uint32_t>(first_ + bin) << shift_); }
 
 MagnitudeProfile::Sums MagnitudeProfile::below(double cut) const {
   if (!(cut > 0) || total_.count == 0) return {};
@@ -91,18 +91,21 @@ double MagnitudeProfile::value_at(double rank) const {
 std::vector<double> MagnitudeProfile::equal_count_cuts(int64_t groups) const {
   std::vector<double> cuts;
   for (int64_t k = 1; k < groups; ++k)
-    cuts.push_back(total_.count == 0 ? 0.0 : value_at(std::floor(static_cast<double>(k) * total_.count / static_cast<double>(groups))));
+    cuts.push_back(
+        total_.count == 0 ? 0.0 : value_at(std::floor(static_cast<double>(k) * total_.count / static_cast<double>(groups))));
   return cuts;
 }
 
-std::vector<float> MagnitudeProfile::order_statistics(WeightView w, const Selection& own, std::span<const int64_t> ranks) const {
+std::vector<float> MagnitudeProfile::order_statistics(WeightView w, const Selection& own,
+                                                      std::span<const int64_t> ranks) const {
   std::vector<float> out;
   if (total_.count == 0) {
     out.assign(ranks.size(), 0.0f);
     return out;
   }
   if (sorted_) {
-    for (const int64_t r : ranks) out.push_back(values_[static_cast<size_t>(r)]);
+    for (const int64_t r : ranks)
+      out.push_back(values_[static_cast<size_t>(r)]);
     return out;
   }
   std::vector<int64_t> bins;  // the bin of every rank, ascending
@@ -125,12 +128,15 @@ std::vector<float> MagnitudeProfile::order_statistics(WeightView w, const Select
           if (distinct[d] == bin) found[d].push_back(a);
       });
 #pragma omp critical(sage_order_statistics)
-    for (size_t d = 0; d < distinct.size(); ++d) members[d].insert(members[d].end(), found[d].begin(), found[d].end());
+    for (size_t d = 0; d < distinct.size(); ++d)
+      members[d].insert(members[d].end(), found[d].begin(), found[d].end());
   }
-  for (auto& m : members) std::sort(m.begin(), m.end());  // the order threads arrived in is forgotten here
+  for (auto& m : members)
+    std::sort(m.begin(), m.end());  // the order threads arrived in is forgotten here
   for (size_t k = 0; k < ranks.size(); ++k) {
     const size_t d = static_cast<size_t>(std::lower_bound(distinct.begin(), distinct.end(), bins[k]) - distinct.begin());
-    out.push_back(members[d][static_cast<size_t>(ranks[k] - static_cast<int64_t>(prefix_[static_cast<size_t>(bins[k])].count))]);
+    out.push_back(
+        members[d][static_cast<size_t>(ranks[k] - static_cast<int64_t>(prefix_[static_cast<size_t>(bins[k])].count))]);
   }
   return out;
 }
@@ -167,7 +173,8 @@ int MagnitudeProfile::lloyd(std::vector<double>& cuts, int steps, double toleran
   for (int step = 1; step <= steps; ++step) {
     const std::vector<double> m = means(cuts);
     std::vector<double> moved(cuts.size());
-    for (size_t g = 0; g < cuts.size(); ++g) moved[g] = (m[g] + m[g + 1]) / 2;
+    for (size_t g = 0; g < cuts.size(); ++g)
+      moved[g] = (m[g] + m[g + 1]) / 2;
     const double error = squared_error(moved);
     if (!(error <= last)) return step - 1;
     cuts = std::move(moved);

@@ -10,10 +10,10 @@
 
 namespace sage {
 
-// Built from the backend's magnitude histogram (relative bin width 2^-11), or, for small sets, from the sorted magnitudes, which is
-// exact. Inside a bin the members are taken as spread evenly, so that below() is continuous in the cut and Lloyd's iteration does
-// not stall between two bins. An optimal cut moves by less than a bin against the exact one, which changes the squared error by the
-// square of that: below 1e-6 relative.
+// Built from the backend's magnitude histogram (relative bin width 2^-11), or, for small sets, from the sorted magnitudes,
+// which is exact. Inside a bin the members are taken as spread evenly, so that below() is continuous in the cut and Lloyd's
+// iteration does not stall between two bins. An optimal cut moves by less than a bin against the exact one, which changes the
+// squared error by the square of that: below 1e-6 relative.
 class MagnitudeProfile {
  public:
   struct Sums {
@@ -36,8 +36,9 @@ class MagnitudeProfile {
   std::vector<double> means(std::span<const double> cuts) const;
   // sum (|w| - mean of its group)^2.
   double squared_error(std::span<const double> cuts) const;
-  // Lloyd's iteration in place: cuts become the midpoints of the group means, until the squared error falls by less than `tolerance`
-  // relative or `steps` are done. Cost: O(groups) per step (O(groups log n) for sorted sets). Returns the steps made.
+  // Lloyd's iteration in place: cuts become the midpoints of the group means, until the squared error falls by less than
+  // `tolerance` relative or `steps` are done. Cost: O(groups) per step (O(groups log n) for sorted sets). Returns the steps
+  // made.
   int lloyd(std::vector<double>& cuts, int steps, double tolerance) const;
 
  private:
@@ -45,9 +46,9 @@ class MagnitudeProfile {
   double value_at(double rank) const;
   bool sorted_ = false;
   int shift_ = 0;
-  int64_t first_ = 0;           // first bin kept
-  std::vector<float> values_;   // sorted_: the magnitudes
-  std::vector<Sums> prefix_;    // prefix_[b]: sums over bins (or values) before b
+  int64_t first_ = 0;          // first bin kept
+  std::vector<float> values_;  // sorted_: the magnitudes
+  std::vector<Sums> prefix_;   // prefix_[b]: sums over bins (or values) before b
   Sums total_;
 };
 

@@ -27,13 +27,14 @@ class ImpliedGroups final : public GroupingModel {
 };
 
 struct BlockMeans {
-  std::vector<float> mean;       // of the unsalient |w|; 0 for a block without any
-  std::vector<uint32_t> count;   // unsalient weights
+  std::vector<float> mean;      // of the unsalient |w|; 0 for a block without any
+  std::vector<uint32_t> count;  // unsalient weights
 };
 
 BlockMeans block_means(WeightView w, const Selection& own, int64_t block) {
   const int64_t per_row = (w.cols + block - 1) / block;
-  BlockMeans out{std::vector<float>(static_cast<size_t>(w.rows * per_row)), std::vector<uint32_t>(static_cast<size_t>(w.rows * per_row))};
+  BlockMeans out{std::vector<float>(static_cast<size_t>(w.rows * per_row)),
+                 std::vector<uint32_t>(static_cast<size_t>(w.rows * per_row))};
 #pragma omp parallel for schedule(static)
   for (int64_t i = 0; i < w.rows; ++i)
     for (int64_t b = 0; b < per_row; ++b) {
@@ -56,9 +57,8 @@ std::vector<float> shared_cuts(const BlockMeans& blocks, int64_t groups) {
   std::vector<uint32_t> order;
   for (uint32_t b = 0; b < blocks.mean.size(); ++b)
     if (blocks.count[b] > 0) order.push_back(b);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) {
-    return blocks.mean[a] != blocks.mean[b] ? blocks.mean[a] < blocks.mean[b] : a < b;
-  });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return blocks.mean[a] != blocks.mean[b] ? blocks.mean[a] < blocks.mean[b] : a < b; });
   const size_t n = order.size();
   std::vector<double> weight(n + 1, 0.0), sum(n + 1, 0.0), square(n + 1, 0.0);
   for (size_t k = 0; k < n; ++k) {
@@ -78,8 +78,9 @@ std::vector<float> shared_cuts(const BlockMeans& blocks, int64_t groups) {
     for (size_t g = 0; g < means.size(); ++g) {
       size_t to = n;
       if (g < cuts.size())
-        to = static_cast<size_t>(std::lower_bound(order.begin(), order.end(), cuts[g],
-                                                  [&](uint32_t b, double c) { return blocks.mean[b] < c; }) - order.begin());
+        to = static_cast<size_t>(
+            std::lower_bound(order.begin(), order.end(), cuts[g], [&](uint32_t b, double c) { return blocks.mean[b] < c; }) -
+            order.begin());
       to = std::max(to, from);
       const double c = weight[to] - weight[from], s = sum[to] - sum[from];
       const double edge = g < cuts.size() ? cuts[g] : cuts.empty() ? 0.0 : cuts.back();
@@ -89,7 +90,8 @@ std::vector<float> shared_cuts(const BlockMeans& blocks, int64_t groups) {
     }
     if (last - error <= 1e-9 * std::abs(error)) break;
     last = error;
-    for (size_t g = 0; g < cuts.size(); ++g) cuts[g] = (means[g] + means[g + 1]) / 2;
+    for (size_t g = 0; g < cuts.size(); ++g)
+      cuts[g] = (means[g] + means[g + 1]) / 2;
   }
   std::sort(cuts.begin(), cuts.end());
   return {cuts.begin(), cuts.end()};
@@ -162,14 +164,16 @@ GroupMap PositionalGrouping::layout(int64_t rows, int64_t cols, int64_t groups) 
   if (params_.unit == Unit::kColumns) {
     map.shape = LabelShape::kColumn;
     map.label.resize(static_cast<size_t>(cols));
-    for (int64_t j = 0; j < cols; ++j) map.label[static_cast<size_t>(j)] = static_cast<uint32_t>(j / params_.block);
+    for (int64_t j = 0; j < cols; ++j)
+      map.label[static_cast<size_t>(j)] = static_cast<uint32_t>(j / params_.block);
     return map;
   }
   map.shape = params_.unit == Unit::kRows ? LabelShape::kRow : LabelShape::kRowBlock;
   map.block = params_.unit == Unit::kRows ? 0 : params_.block;
   const int64_t labels = params_.unit == Unit::kRows ? rows : rows * map.blocks_per_row();
   map.label.resize(static_cast<size_t>(labels));
-  for (int64_t k = 0; k < labels; ++k) map.label[static_cast<size_t>(k)] = static_cast<uint32_t>(k);
+  for (int64_t k = 0; k < labels; ++k)
+    map.label[static_cast<size_t>(k)] = static_cast<uint32_t>(k);
   return map;
 }
 

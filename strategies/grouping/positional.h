@@ -10,10 +10,11 @@ namespace sage {
 //   columns     `block` neighbouring columns share their parameters, over all rows: ceil(n / block) groups, no ids
 //   rows        one group per row: m groups, no ids
 //   row_block   one group per row and `block` columns: m ceil(n / block) groups, no ids (16 / block bits of scale per weight)
-//   shared_ids  one stored id per row and `block` columns, out of `groups` shared groups: 1-D k-means of the blocks' mean unsalient
+//   shared_ids  one stored id per row and `block` columns, out of `groups` shared groups: 1-D k-means of the blocks' mean
+//   unsalient
 //               |w|, weighted by their unsalient counts, from equal-count starts; ceil(log2 K) / block bits per weight
-// The last block of a row may be ragged. The reading of SAGE-PTQ that its stated sizes support: positions cost nothing to store, but on
-// normal weights D stays near .32 unless a scalar is paid per row block.
+// The last block of a row may be ragged. The reading of SAGE-PTQ that its stated sizes support: positions cost nothing to
+// store, but on normal weights D stays near .32 unless a scalar is paid per row block.
 class PositionalGrouping final : public GroupingStrategy {
  public:
   enum class Unit { kColumns, kRows, kRowBlock, kSharedIds };

@@ -5,7 +5,8 @@
 
 namespace sage {
 
-std::unique_ptr<GroupingModel> SingleGroup::prepare(const BlockContext&, const SaliencyMask&, std::optional<int64_t> groups) const {
+std::unique_ptr<GroupingModel> SingleGroup::prepare(const BlockContext&, const SaliencyMask&,
+                                                    std::optional<int64_t> groups) const {
   grouping::expect_groups(kName, groups, 1);
   return std::make_unique<MagnitudeGroups>(std::vector<float>{});
 }

@@ -22,7 +22,8 @@ size_t nearest(const std::vector<double>& centroids, const double* x, int dims) 
   double least = std::numeric_limits<double>::infinity();
   for (size_t g = 0; g * dims < centroids.size(); ++g) {
     double d = 0;
-    for (int k = 0; k < dims; ++k) d += (x[k] - centroids[g * dims + k]) * (x[k] - centroids[g * dims + k]);
+    for (int k = 0; k < dims; ++k)
+      d += (x[k] - centroids[g * dims + k]) * (x[k] - centroids[g * dims + k]);
     if (d < least) {
       least = d;
       best = g;
@@ -39,7 +40,8 @@ void refine_centroids(const Points& p, std::vector<double>& centroids, int steps
     for (size_t i = 0; i < p.x.size() / dims; ++i) {
       const size_t g = nearest(centroids, p.x.data() + i * dims, p.dims);
       count[g] += 1;
-      for (size_t d = 0; d < dims; ++d) sum[g * dims + d] += p.x[i * dims + d];
+      for (size_t d = 0; d < dims; ++d)
+        sum[g * dims + d] += p.x[i * dims + d];
     }
     bool moved = false;
     for (size_t g = 0; g < count.size(); ++g)
@@ -54,7 +56,8 @@ void refine_centroids(const Points& p, std::vector<double>& centroids, int steps
 
 std::vector<double> midpoints(const std::vector<double>& c) {
   std::vector<double> out;
-  for (size_t g = 1; g < c.size(); ++g) out.push_back((c[g - 1] + c[g]) / 2);
+  for (size_t g = 1; g < c.size(); ++g)
+    out.push_back((c[g - 1] + c[g]) / 2);
   return out;
 }
 
@@ -74,8 +77,9 @@ class FeatureGroups final : public GroupingModel {
       for (int64_t j = 0; j < w.cols; ++j) {
         double x[3];
         space_.map(w(i, j), i, j, x);
-        const size_t g = space_.dims() == 1 ? static_cast<size_t>(std::upper_bound(cuts_.begin(), cuts_.end(), x[0]) - cuts_.begin())
-                                            : nearest(centroids_, x, space_.dims());
+        const size_t g = space_.dims() == 1
+                             ? static_cast<size_t>(std::upper_bound(cuts_.begin(), cuts_.end(), x[0]) - cuts_.begin())
+                             : nearest(centroids_, x, space_.dims());
         map.element[static_cast<size_t>(i * w.cols + j)] = static_cast<uint8_t>(g);
       }
     clear_salient(map, mask);
@@ -102,7 +106,8 @@ void report(Trace* trace, const graph::StageResult& r, const Clustering& chosen,
     k.push_back(c.k);
     silhouette.push_back(c.silhouette);
   }
-  for (size_t c = 0; c < centroids.size(); c += static_cast<size_t>(space.dims())) centroids[c] *= space.unit();
+  for (size_t c = 0; c < centroids.size(); c += static_cast<size_t>(space.dims()))
+    centroids[c] *= space.unit();
   const int64_t count = static_cast<int64_t>(k.size());
   trace->array("grouping.eigenvalues", {static_cast<int64_t>(r.eigenvalues.size())}, r.eigenvalues);
   trace->array("grouping.silhouette_K", {count}, std::move(k));
@@ -146,13 +151,16 @@ Schema<SpectralGrouping::Params> SpectralGrouping::schema() {
 
 SpectralGrouping::SpectralGrouping(Params p) : params_(p) {
   if (p.kmin > p.kmax)
-    throw UserError("grouping {}: found kmin = {} above kmax = {}; expected kmin <= kmax; exchange them", kName, p.kmin, p.kmax);
+    throw UserError("grouping {}: found kmin = {} above kmax = {}; expected kmin <= kmax; exchange them", kName, p.kmin,
+                    p.kmax);
   if (p.nmin > p.nmax)
-    throw UserError("grouping {}: found nmin = {} above nmax = {}; expected nmin <= nmax; exchange them", kName, p.nmin, p.nmax);
+    throw UserError("grouping {}: found nmin = {} above nmax = {}; expected nmin <= nmax; exchange them", kName, p.nmin,
+                    p.nmax);
   const bool line = p.feature == Feature::kAbs || p.feature == Feature::kSigned;
   if (p.assign == Assign::kBoundary && (!line || p.refine > 0))
-    throw UserError("grouping {}: found assign 'boundary' with {}; expected feature abs or signed and refine 0; use assign 'centroid'",
-                    kName, line ? "refine" : "a feature of several dimensions");
+    throw UserError(
+        "grouping {}: found assign 'boundary' with {}; expected feature abs or signed and refine 0; use assign 'centroid'",
+        kName, line ? "refine" : "a feature of several dimensions");
 }
 
 std::unique_ptr<GroupingModel> SpectralGrouping::prepare(const BlockContext& ctx, const SaliencyMask& mask,
@@ -160,7 +168,8 @@ std::unique_ptr<GroupingModel> SpectralGrouping::prepare(const BlockContext& ctx
   graph::StageOptions options{params_.knn,  params_.affinity, params_.connect,   params_.kmin,
                               params_.kmax, params_.groups,   params_.sil_space, params_.sil_sample};
   if (groups) options.forced = static_cast<int>(*groups);
-  const int64_t wanted = std::clamp<int64_t>(std::llround(params_.sub_frac * static_cast<double>(ctx.weights.size())), params_.nmin, params_.nmax);
+  const int64_t wanted =
+      std::clamp<int64_t>(std::llround(params_.sub_frac * static_cast<double>(ctx.weights.size())), params_.nmin, params_.nmax);
   const std::vector<int64_t> nodes = graph::sample_unsalient(ctx, mask, wanted);
   const FeatureSpace space(ctx, params_.feature, nodes);
 
@@ -179,15 +188,18 @@ std::unique_ptr<GroupingModel> SpectralGrouping::prepare(const BlockContext& ctx
   if (space.dims() == 1) cuts = params_.assign == Assign::kBoundary ? chosen.boundaries : midpoints(chosen.centroids);
 
   // Fewer distinct clusters than were forced: the missing ones stay empty, so that K is what was asked for.
-  const size_t k = options.forced ? static_cast<size_t>(*options.forced) : chosen.sizes.size(), dims = static_cast<size_t>(space.dims());
+  const size_t k = options.forced ? static_cast<size_t>(*options.forced) : chosen.sizes.size(),
+               dims = static_cast<size_t>(space.dims());
   for (size_t g = chosen.centroids.size() / dims; g < k; ++g) {
     const std::vector<double> last(chosen.centroids.end() - static_cast<int64_t>(dims), chosen.centroids.end());
     chosen.centroids.insert(chosen.centroids.end(), last.begin(), last.end());
     if (dims == 1) cuts.push_back(std::numeric_limits<float>::max());
   }
-  if (params_.feature != Feature::kAbs) return std::make_unique<FeatureGroups>(space, std::move(chosen.centroids), std::move(cuts));
+  if (params_.feature != Feature::kAbs)
+    return std::make_unique<FeatureGroups>(space, std::move(chosen.centroids), std::move(cuts));
 
-  for (double& c : cuts) c = std::min<double>(c * space.unit(), std::numeric_limits<float>::max());
+  for (double& c : cuts)
+    c = std::min<double>(c * space.unit(), std::numeric_limits<float>::max());
   if (params_.refine > 0 && !cuts.empty()) {
     const MagnitudeProfile profile(ctx.backend, ctx.weights, Selection{&mask, false});
     profile.lloyd(cuts, params_.refine, 1e-10);

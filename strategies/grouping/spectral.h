@@ -12,16 +12,18 @@ namespace sage {
 //      abs         |w|                       signed      w (groups then are mostly signs: needs a mean shift)
 //      abs_rowcol  (|w|, mean |w| of its row, mean |w| of its column)
 //      abs_pos     (|w|, 2 i / m, 2 j / n)   position (i, j) in the m x n block
-// 3. Neighbour graph (knn, affinity, connect), normalised Laplacian, kmax smallest eigenvectors, k-means for K = kmin .. kmax, and the
+// 3. Neighbour graph (knn, affinity, connect), normalised Laplacian, kmax smallest eigenvectors, k-means for K = kmin .. kmax,
+// and the
 //    first K with the largest mean silhouette (graph_stage.h); `groups` or the caller may force K instead.
-// 4. Every unsalient weight goes to the nearest cluster mean (assign: centroid) or, for one-dimensional features, to the interval between
-//    the clusters' outermost nodes (assign: boundary). refine: that many Lloyd steps first, over all unsalient weights for `abs`, over the
-//    nodes for the other features.
-// Defaults follow the paper's abstract where it speaks (0.03 % of the weights, K by silhouette) and are named options where it does not.
-// connect: bridge is ours; without it disconnected samples make K jump. Known: a self-tuned one-dimensional graph is a path in rank, so
-// the groups come out (nearly) equal-count and the silhouette nearly always prefers K = 2.
-// Stored: ceil(log2 K) bits per weight before entropy coding; nothing for K = 1. Cost: O(s k^2) for one-dimensional features plus one
-// pass over the weights.
+// 4. Every unsalient weight goes to the nearest cluster mean (assign: centroid) or, for one-dimensional features, to the
+// interval between
+//    the clusters' outermost nodes (assign: boundary). refine: that many Lloyd steps first, over all unsalient weights for
+//    `abs`, over the nodes for the other features.
+// Defaults follow the paper's abstract where it speaks (0.03 % of the weights, K by silhouette) and are named options where it
+// does not. connect: bridge is ours; without it disconnected samples make K jump. Known: a self-tuned one-dimensional graph is
+// a path in rank, so the groups come out (nearly) equal-count and the silhouette nearly always prefers K = 2. Stored: ceil(log2
+// K) bits per weight before entropy coding; nothing for K = 1. Cost: O(s k^2) for one-dimensional features plus one pass over
+// the weights.
 class SpectralGrouping final : public GroupingStrategy {
  public:
   enum class Feature { kAbs, kSigned, kAbsRowCol, kAbsPos };

@@ -1,9 +1,9 @@
 #include "strategies/grouping/spectrum.h"
 
-#include <Eigen/Dense>
-#include <Eigen/SparseCholesky>
 #include <Spectra/SymEigsShiftSolver.h>
 
+#include <Eigen/Dense>
+#include <Eigen/SparseCholesky>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -41,7 +41,8 @@ std::vector<Part> split(const Graph& g) {
     p.scale[static_cast<size_t>(local[e.j])] += e.weight;
   }
   for (Part& p : parts)
-    for (double& s : p.scale) s = 1.0 / std::sqrt(std::max(s, 1e-30));
+    for (double& s : p.scale)
+      s = 1.0 / std::sqrt(std::max(s, 1e-30));
   return parts;
 }
 
@@ -61,20 +62,24 @@ class BandedSolve {
   void set_shift(double shift) {
     factor_.assign(static_cast<size_t>(n_) * band_, 0.0);
     diagonal_.assign(static_cast<size_t>(n_), 1.0 - shift);
-    for (const Edge& e : part_.edges) factor_[static_cast<size_t>(e.i) * band_ + (e.j - e.i - 1)] = entry(part_, e);
+    for (const Edge& e : part_.edges)
+      factor_[static_cast<size_t>(e.i) * band_ + (e.j - e.i - 1)] = entry(part_, e);
     for (int32_t j = 0; j < n_; ++j) {
       const double d = diagonal_[j];
-      if (!(d > 0)) throw RunError("grouping spectral: found a graph whose Laplacian cannot be factored; expected finite affinities");
+      if (!(d > 0))
+        throw RunError("grouping spectral: found a graph whose Laplacian cannot be factored; expected finite affinities");
       const double inverse = 1.0 / std::sqrt(d);
       diagonal_[j] = inverse;
       double* column = factor_.data() + static_cast<size_t>(j) * band_;
       const int32_t reach = std::min(band_, n_ - 1 - j);
-      for (int32_t t = 0; t < reach; ++t) column[t] *= inverse;
+      for (int32_t t = 0; t < reach; ++t)
+        column[t] *= inverse;
       for (int32_t t = 0; t < reach; ++t) {
         const double c = column[t];
         diagonal_[j + 1 + t] -= c * c;
         double* below = factor_.data() + static_cast<size_t>(j + 1 + t) * band_;
-        for (int32_t u = t + 1; u < reach; ++u) below[u - t - 1] -= c * column[u];
+        for (int32_t u = t + 1; u < reach; ++u)
+          below[u - t - 1] -= c * column[u];
       }
     }
   }
@@ -85,7 +90,8 @@ class BandedSolve {
       const double v = y[j] *= diagonal_[j];
       const double* column = factor_.data() + static_cast<size_t>(j) * band_;
       const int32_t reach = std::min(band_, n_ - 1 - j);
-      for (int32_t t = 0; t < reach; ++t) y[j + 1 + t] -= column[t] * v;
+      for (int32_t t = 0; t < reach; ++t)
+        y[j + 1 + t] -= column[t] * v;
     }
     for (int32_t j = n_ - 1; j >= 0; --j) {
       const double* column = factor_.data() + static_cast<size_t>(j) * band_;
@@ -114,8 +120,10 @@ class SparseSolve {
   Eigen::Index cols() const { return rows(); }
   void set_shift(double shift) {
     std::vector<Eigen::Triplet<double>> lower;
-    for (int32_t v = 0; v < rows(); ++v) lower.emplace_back(v, v, 1.0 - shift);
-    for (const Edge& e : part_.edges) lower.emplace_back(e.j, e.i, entry(part_, e));
+    for (int32_t v = 0; v < rows(); ++v)
+      lower.emplace_back(v, v, 1.0 - shift);
+    for (const Edge& e : part_.edges)
+      lower.emplace_back(e.j, e.i, entry(part_, e));
     Eigen::SparseMatrix<double> m(rows(), rows());
     m.setFromTriplets(lower.begin(), lower.end());
     solver_.compute(m);
@@ -139,7 +147,8 @@ struct Pairs {
 Pairs dense_pairs(const Part& p, int count) {
   const Eigen::Index n = static_cast<Eigen::Index>(p.node.size());
   Eigen::MatrixXd m = Eigen::MatrixXd::Identity(n, n);
-  for (const Edge& e : p.edges) m(e.i, e.j) = m(e.j, e.i) = entry(p, e);
+  for (const Edge& e : p.edges)
+    m(e.i, e.j) = m(e.j, e.i) = entry(p, e);
   const Eigen::SelfAdjointEigenSolver<Eigen::MatrixXd> solver(m);
   return {solver.eigenvalues().head(count), solver.eigenvectors().leftCols(count)};
 }
@@ -150,12 +159,15 @@ Pairs lanczos_pairs(Op& op, int count, double shift, Rng rng) {
   // A basis of three times the pairs wanted converges without a restart on paths; on other graphs with few.
   Spectra::SymEigsShiftSolver<Op> solver(op, count, std::min<Eigen::Index>(n, std::max(24, 3 * count)), shift);
   Eigen::VectorXd start(n);
-  for (Eigen::Index i = 0; i < n; ++i) start[i] = rng.uniform() - 0.5;
+  for (Eigen::Index i = 0; i < n; ++i)
+    start[i] = rng.uniform() - 0.5;
   solver.init(start.data());
   const Eigen::Index found = solver.compute(Spectra::SortRule::LargestMagn, 1000, 1e-9, Spectra::SortRule::SmallestAlge);
   if (solver.info() != Spectra::CompInfo::Successful)
-    throw RunError("grouping spectral: found {} of {} eigenpairs of the graph; expected all to converge; try another affinity or connect: bridge",
-                   found, count);
+    throw RunError(
+        "grouping spectral: found {} of {} eigenpairs of the graph; expected all to converge; try another affinity or connect: "
+        "bridge",
+        found, count);
   return {solver.eigenvalues(), solver.eigenvectors()};
 }
 
@@ -163,7 +175,8 @@ Pairs part_pairs(const Part& p, int count, const Rng& rng) {
   const int32_t n = static_cast<int32_t>(p.node.size());
   if (n <= std::max(kDenseLimit, count + 1)) return dense_pairs(p, count);
   int32_t band = 0;
-  for (const Edge& e : p.edges) band = std::max(band, e.j - e.i);
+  for (const Edge& e : p.edges)
+    band = std::max(band, e.j - e.i);
   if (band <= kBandLimit) {
     // The eigenvalues of a path fall as 1 / n^2: a shift that follows them keeps the wanted ones well apart.
     const double shift = -1e-4 * std::min(1.0, std::pow(1001.0 / n, 2));
@@ -179,13 +192,16 @@ void rotate_basis(std::vector<std::vector<double>*>& columns, Rng rng) {
   const Eigen::Index c = static_cast<Eigen::Index>(columns.size());
   Eigen::MatrixXd random(c, c);
   for (Eigen::Index i = 0; i < c; ++i)
-    for (Eigen::Index j = 0; j < c; ++j) random(i, j) = rng.normal();
+    for (Eigen::Index j = 0; j < c; ++j)
+      random(i, j) = rng.normal();
   const Eigen::MatrixXd q = Eigen::HouseholderQR<Eigen::MatrixXd>(random).householderQ();
   Eigen::VectorXd row(c);
   for (size_t v = 0; v < columns[0]->size(); ++v) {
-    for (Eigen::Index j = 0; j < c; ++j) row[j] = (*columns[static_cast<size_t>(j)])[v];
+    for (Eigen::Index j = 0; j < c; ++j)
+      row[j] = (*columns[static_cast<size_t>(j)])[v];
     const Eigen::VectorXd turned = q.transpose() * row;
-    for (Eigen::Index j = 0; j < c; ++j) (*columns[static_cast<size_t>(j)])[v] = turned[j];
+    for (Eigen::Index j = 0; j < c; ++j)
+      (*columns[static_cast<size_t>(j)])[v] = turned[j];
   }
 }
 
@@ -204,9 +220,11 @@ Spectrum smallest_eigenpairs(const Graph& graph, int count, uint64_t key) {
   for (size_t c = 0; c < parts.size(); ++c) {
     const int wanted = std::min(count, static_cast<int>(parts[c].node.size()));
     pairs.push_back(part_pairs(parts[c], wanted, Rng(key, hash_name("spectrum-start") + c)));
-    for (Eigen::Index k = 0; k < wanted; ++k) candidates.push_back({k == 0 ? 0.0 : pairs[c].values[k], c, k});
+    for (Eigen::Index k = 0; k < wanted; ++k)
+      candidates.push_back({k == 0 ? 0.0 : pairs[c].values[k], c, k});
   }
-  std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.value < b.value; });
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.value < b.value; });
   // The whole null space takes part in the rotation, even where only some of its vectors are handed out.
   const size_t keep = std::max(static_cast<size_t>(count), parts.size());
   Spectrum out;
@@ -217,13 +235,15 @@ Spectrum smallest_eigenpairs(const Graph& graph, int count, uint64_t key) {
     Eigen::Index largest = 0;
     column.cwiseAbs().maxCoeff(&largest);
     const double sign = column[largest] < 0 ? -1.0 : 1.0;
-    for (Eigen::Index i = 0; i < column.size(); ++i) vector[static_cast<size_t>(parts[c.part].node[static_cast<size_t>(i)])] = sign * column[i];
+    for (Eigen::Index i = 0; i < column.size(); ++i)
+      vector[static_cast<size_t>(parts[c.part].node[static_cast<size_t>(i)])] = sign * column[i];
     out.values.push_back(c.value);
     out.vectors.push_back(std::move(vector));
   }
   if (parts.size() > 1) {
     std::vector<std::vector<double>*> null_space;
-    for (size_t k = 0; k < parts.size(); ++k) null_space.push_back(&out.vectors[k]);
+    for (size_t k = 0; k < parts.size(); ++k)
+      null_space.push_back(&out.vectors[k]);
     rotate_basis(null_space, Rng(key, "spectrum-null-space"));
   }
   out.values.resize(static_cast<size_t>(count));

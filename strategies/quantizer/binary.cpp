@@ -30,7 +30,8 @@ ScaleUnits units_of(const Binary::Params& p, const GroupMap& groups) {
 // Reductions over rows run in this many chunks whatever the number of threads, so that sums do not depend on it. Fewer when the
 // accumulators of a chunk are large.
 int64_t chunk_count(int64_t rows, int64_t bytes_per_chunk) {
-  return std::clamp<int64_t>((int64_t{64} << 20) / std::max<int64_t>(bytes_per_chunk, 1), 1, std::clamp<int64_t>(rows / 8, 1, 32));
+  return std::clamp<int64_t>((int64_t{64} << 20) / std::max<int64_t>(bytes_per_chunk, 1), 1,
+                             std::clamp<int64_t>(rows / 8, 1, 32));
 }
 
 struct Sums {
@@ -43,8 +44,8 @@ struct Sums {
 template <class Value>
 std::vector<Sums> unit_sums(WeightView w, const OwnedIndex& index, const ScaleUnits& units, Value value) {
   const int64_t n = units.count();
-  const int64_t chunks = units.by_row() ? std::clamp<int64_t>(w.rows / 8, 1, 32)
-                                        : chunk_count(w.rows, n * static_cast<int64_t>(sizeof(Sums)));
+  const int64_t chunks =
+      units.by_row() ? std::clamp<int64_t>(w.rows / 8, 1, 32) : chunk_count(w.rows, n * static_cast<int64_t>(sizeof(Sums)));
   std::vector<Sums> total(static_cast<size_t>(n));
   std::vector<std::vector<Sums>> parts(static_cast<size_t>(units.by_row() ? 0 : chunks));
 #pragma omp parallel for schedule(dynamic) if (w.size() > kParallelWeights)
@@ -115,18 +116,22 @@ double fit_rank1(WeightView w, const OwnedIndex& index, int passes, Numerics num
     double square = 0;
     for (size_t j = 0; j < n; ++j) {
       double a = 0, b = 0;
-      for (size_t c = 0; c < num.size(); ++c) a += num[c][j], b += den[c][j];
+      for (size_t c = 0; c < num.size(); ++c)
+        a += num[c][j], b += den[c][j];
       beta[j] = b > 0 ? a / b : 0;
       square += beta[j] * beta[j];
     }
     const double rms = std::sqrt(square / static_cast<double>(std::max<size_t>(n, 1)));
     if (rms > 0)
-      for (double& b : beta) b /= rms;
+      for (double& b : beta)
+        b /= rms;
   };
   sweep(false);  // beta = column means
-  for (int t = 0; t < passes; ++t) sweep(true);
+  for (int t = 0; t < passes; ++t)
+    sweep(true);
   out.column.resize(n);
-  for (size_t j = 0; j < n; ++j) out.column[j] = stored_number(beta[j], numerics);
+  for (size_t j = 0; j < n; ++j)
+    out.column[j] = stored_number(beta[j], numerics);
   out.scale.assign(m, 0.0f);
 #pragma omp parallel for schedule(static) if (w.size() > kParallelWeights)
   for (int64_t i = 0; i < rows; ++i) {
@@ -142,14 +147,15 @@ double fit_rank1(WeightView w, const OwnedIndex& index, int passes, Numerics num
     row_error[static_cast<size_t>(i)] = xx - 2.0 * a * qx + static_cast<double>(a) * a * qq;
   }
   double sum = 0;
-  for (double e : row_error) sum += e;
+  for (double e : row_error)
+    sum += e;
   return sum;
 }
 
 class FittedBinary final : public FittedQuantizer {
  public:
   FittedBinary(const Binary::Params& p, const BlockContext& ctx, const Selection& own, const GroupMap& groups)
-      : p_(p), index_(own), units_(units_of(p, groups)), symbols_(static_cast<size_t>(index_.total())) {
+      : p_(p), index_(own), units_(units_of(p, groups)) {
     if (index_.total() == 0) return;
     if (p_.scale == BinaryScale::kRank1) {
       squared_error_ = fit_rank1(ctx.weights, index_, p_.passes, ctx.numerics, parameters_);
@@ -157,14 +163,16 @@ class FittedBinary final : public FittedQuantizer {
       fit_units(ctx, own, groups);
     }
     if (!std::isfinite(squared_error_))
-      throw RunError("{}: binary met weights that are not finite; expected finite weights; check the checkpoint it came from", ctx.id.name);
+      throw RunError("{}: binary met weights that are not finite; expected finite weights; check the checkpoint it came from",
+                     ctx.id.name);
     squared_error_ = std::max(squared_error_, 0.0);
   }
 
   double squared_error() const override { return squared_error_; }
   PaperCount paper_count() const override {
     if (index_.total() == 0) return {};
-    const double words = p_.scale == BinaryScale::kRank1 ? static_cast<double>(index_.rows() + index_.cols()) : static_cast<double>(units_.count());
+    const double words = p_.scale == BinaryScale::kRank1 ? static_cast<double>(index_.rows() + index_.cols())
+                                                         : static_cast<double>(units_.count());
     return {static_cast<double>(index_.total()), words * (p_.mean_shift ? 2 : 1)};
   }
   std::vector<SymbolCount> symbol_counts() const override { return {{2, index_.total(), {}}}; }
@@ -179,6 +187,7 @@ class FittedBinary final : public FittedQuantizer {
     const bool rank1 = p_.scale == BinaryScale::kRank1, shifted = p_.mean_shift;
     const std::vector<float>& scale = parameters_.scale;
     const std::vector<float>& shift = parameters_.shift;
+    symbols_.resize(static_cast<size_t>(index_.total()));
     uint8_t* symbols = symbols_.data();
 #pragma omp parallel if (w.rows * (last - first) > kParallelWeights)
     {
@@ -230,10 +239,12 @@ class FittedBinary final : public FittedQuantizer {
     const size_t n = static_cast<size_t>(units_.count());
     std::vector<Sums> sums(n);
     if (p_.mean_shift) {
-      const std::vector<Sums> means = unit_sums(ctx.weights, index_, units_, [](float w, uint32_t) { return std::pair<double, double>(w, 0.0); });
+      const std::vector<Sums> means =
+          unit_sums(ctx.weights, index_, units_, [](float w, uint32_t) { return std::pair<double, double>(w, 0.0); });
       parameters_.shift.resize(n);
       for (size_t u = 0; u < n; ++u)
-        parameters_.shift[u] = stored_number(means[u].count > 0 ? means[u].first / static_cast<double>(means[u].count) : 0.0, ctx.numerics);
+        parameters_.shift[u] =
+            stored_number(means[u].count > 0 ? means[u].first / static_cast<double>(means[u].count) : 0.0, ctx.numerics);
       sums = unit_sums(ctx.weights, index_, units_, [&](float w, uint32_t u) {
         const double d = static_cast<double>(w) - parameters_.shift[u];
         return std::pair<double, double>(std::abs(d), d * d);
@@ -241,7 +252,8 @@ class FittedBinary final : public FittedQuantizer {
     } else if (!units_.by_row()) {
       std::vector<Moments> moments(n);
       ctx.backend.group_moments(ctx.weights, own, groups, moments);
-      for (size_t u = 0; u < n; ++u) sums[u] = {moments[u].count, moments[u].abs_sum, moments[u].sq_sum};
+      for (size_t u = 0; u < n; ++u)
+        sums[u] = {moments[u].count, moments[u].abs_sum, moments[u].sq_sum};
     } else {
       sums = unit_sums(ctx.weights, index_, units_, [](float w, uint32_t) {
         const double d = std::abs(static_cast<double>(w));
@@ -274,7 +286,7 @@ class FittedBinary final : public FittedQuantizer {
   ScaleUnits units_;
   BinaryParameters parameters_;
   double squared_error_ = 0;
-  std::vector<uint8_t> symbols_;
+  std::vector<uint8_t> symbols_;  // allocated when coding begins: trials fit and never code
 };
 
 // The inverse of write_units.
@@ -295,10 +307,13 @@ std::vector<float> read_units(PlaneReader& reader, const char* name, const Owned
 
 Binary::Binary(Params p) : p_(p) {
   if (p_.mean_shift && p_.scale == BinaryScale::kRank1)
-    throw UserError("binary: mean_shift: true with scale: rank1; expected mean_shift with scale group, row or row_group; drop one of the two");
+    throw UserError(
+        "binary: mean_shift: true with scale: rank1; expected mean_shift with scale group, row or row_group; drop one of the "
+        "two");
 }
 
-std::unique_ptr<FittedQuantizer> Binary::fit(const BlockContext& ctx, const Selection& own, const GroupMap& groups, double) const {
+std::unique_ptr<FittedQuantizer> Binary::fit(const BlockContext& ctx, const Selection& own, const GroupMap& groups,
+                                             double) const {
   return std::make_unique<FittedBinary>(p_, ctx, own, groups);
 }
 
@@ -308,10 +323,14 @@ void Binary::decode(PlaneReader& reader, const Selection& own, const GroupMap& g
   const bool rank1 = p_.scale == BinaryScale::kRank1;
   const ScaleUnits units = units_of(p_, groups);
   const bool by_row = rank1 || units.by_row();
-  const std::vector<float> scale = read_units(reader, kScales, index, by_row, rank1 ? 1 : units.by_row() ? units.per_row() : units.count());
+  const std::vector<float> scale = read_units(reader, kScales, index, by_row,
+                                              rank1            ? 1
+                                              : units.by_row() ? units.per_row()
+                                                               : units.count());
   const std::span<const float> column = rank1 ? reader.numbers(kScales, index.cols()) : std::span<const float>();
-  const std::vector<float> shift = p_.mean_shift ? read_units(reader, kShifts, index, by_row, units.by_row() ? units.per_row() : units.count())
-                                                 : std::vector<float>();
+  const std::vector<float> shift =
+      p_.mean_shift ? read_units(reader, kShifts, index, by_row, units.by_row() ? units.per_row() : units.count())
+                    : std::vector<float>();
   const std::span<const uint8_t> signs = reader.symbols(kSigns, index.total(), 2);
 #pragma omp parallel if (out.size() > kParallelWeights)
   {

@@ -8,11 +8,11 @@
 // rounded. All parameters are rounded to FP16 first, and the error is that of the rounded ones:
 //   SSE_u = sum (w - mu_u)^2 - 2 alpha_u sum |w - mu_u| + n_u alpha_u^2, from moments, without coding anything.
 //
-// Source: SAGE-PTQ, arXiv:2606.05429, Mode 2 (scale: group, no shift). row, row_group, rank1 and mean_shift are options of ours.
-// Stored: "signs" (kSign, 1 = negative, 1 bit), "binary_scales" (kScale: one per group; per row; per row and group; rows, then
-// columns for rank1), "binary_shifts" (kOffset, like the scales). Rows that own nothing store nothing.
-// Paper count: 1 bit per owned weight; scale words K, rows, rows * K, rows + cols; a shift counts as one more word.
-// Cost: one pass to fit (2 with mean_shift, passes + 1 for rank1), one to code.
+// Source: SAGE-PTQ, arXiv:2606.05429, Mode 2 (scale: group, no shift). row, row_group, rank1 and mean_shift are options of
+// ours. Stored: "signs" (kSign, 1 = negative, 1 bit), "binary_scales" (kScale: one per group; per row; per row and group; rows,
+// then columns for rank1), "binary_shifts" (kOffset, like the scales). Rows that own nothing store nothing. Paper count: 1 bit
+// per owned weight; scale words K, rows, rows * K, rows + cols; a shift counts as one more word. Cost: one pass to fit (2 with
+// mean_shift, passes + 1 for rank1), one to code.
 #pragma once
 
 #include "core/registry/registry.h"
@@ -46,7 +46,8 @@ class Binary final : public Quantizer {
   }
   explicit Binary(Params p);  // UserError: mean_shift with rank1
 
-  // `own.mask` and, unless it is a single group, `groups` must outlive the result. Throws RunError on weights that are not finite.
+  // `own.mask` and, unless it is a single group, `groups` must outlive the result. Throws RunError on weights that are not
+  // finite.
   std::unique_ptr<FittedQuantizer> fit(const BlockContext& ctx, const Selection& own, const GroupMap& groups,
                                        double threshold) const override;
   void decode(PlaneReader& reader, const Selection& own, const GroupMap& groups, View<float> out) const override;

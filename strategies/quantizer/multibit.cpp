@@ -77,12 +77,14 @@ class FittedMultibit final : public FittedQuantizer {
           ++histogram[static_cast<size_t>(negative[t] * levels_ + nearest_code(x[t], f.step, midrise, levels_ - 1))];
       }
 #pragma omp critical
-      for (size_t s = 0; s < histogram.size(); ++s) histogram_[s] += histogram[s];
+      for (size_t s = 0; s < histogram.size(); ++s)
+        histogram_[s] += histogram[s];
     }
-    for (double e : row_error) squared_error_ += e;
+    for (double e : row_error)
+      squared_error_ += e;
     if (!std::isfinite(squared_error_))
-      throw RunError("{}: multibit met weights that are not finite; expected finite weights; check the checkpoint it came from", ctx.id.name);
-    symbols_.resize(static_cast<size_t>(index_.total()));
+      throw RunError("{}: multibit met weights that are not finite; expected finite weights; check the checkpoint it came from",
+                     ctx.id.name);
   }
 
   double squared_error() const override { return squared_error_; }
@@ -98,6 +100,7 @@ class FittedMultibit final : public FittedQuantizer {
 
   void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
     const bool midrise = p_.grid == MultibitGrid::kMidrise;
+    symbols_.resize(static_cast<size_t>(index_.total()));
 #pragma omp parallel for schedule(static) if (w.rows * (last - first) > kParallelWeights)
     for (int64_t i = 0; i < w.rows; ++i) {
       const float s = steps_[static_cast<size_t>(i)];
@@ -130,7 +133,7 @@ class FittedMultibit final : public FittedQuantizer {
   float offset_ = 0;
   double squared_error_ = 0;
   std::vector<int64_t> histogram_;
-  std::vector<uint8_t> symbols_;
+  std::vector<uint8_t> symbols_;  // allocated when coding begins: trials fit and never code
 };
 
 }  // namespace

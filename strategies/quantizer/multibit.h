@@ -28,8 +28,8 @@ namespace sage {
 enum class MultibitGrid { kMidrise, kMidtread, kOffset };
 
 struct StepFit {
-  float step = 0;              // s, as stored
-  double squared_error = 0;    // with s as stored
+  float step = 0;            // s, as stored
+  double squared_error = 0;  // with s as stored
 };
 // Fits s to magnitudes x (T already subtracted for the offset grid). paths (optional): for each start the squared error after
 // every alternation, before s is rounded.

@@ -10,7 +10,8 @@ OwnedIndex::OwnedIndex(const Selection& own)
       shared_(own.mask->shape() != MaskShape::kElements),
       begin_(static_cast<size_t>(own.rows()) + 1, 0) {
   if (own_.all()) {
-    for (int64_t i = 0; i < rows_; ++i) begin_[static_cast<size_t>(i) + 1] = (i + 1) * cols_;
+    for (int64_t i = 0; i < rows_; ++i)
+      begin_[static_cast<size_t>(i) + 1] = (i + 1) * cols_;
     return;
   }
   const int64_t ranked = shared_ ? (rows_ > 0 ? 1 : 0) : rows_;
@@ -31,7 +32,8 @@ OwnedIndex::OwnedIndex(const Selection& own)
 
 int64_t OwnedIndex::rows_with_weights() const {
   int64_t n = 0;
-  for (int64_t i = 0; i < rows_; ++i) n += row_count(i) > 0 ? 1 : 0;
+  for (int64_t i = 0; i < rows_; ++i)
+    n += row_count(i) > 0 ? 1 : 0;
   return n;
 }
 

@@ -12,8 +12,8 @@ namespace sage {
 // Fewer weights than this are not worth waking threads for.
 inline constexpr int64_t kParallelWeights = 1 << 14;
 
-// Rank of every owned weight. Cost: one pass over the mask words; memory rows * cols / 16 bytes for element masks, less otherwise.
-// The mask the selection points to must outlive the index.
+// Rank of every owned weight. Cost: one pass over the mask words; memory rows * cols / 16 bytes for element masks, less
+// otherwise. The mask the selection points to must outlive the index.
 class OwnedIndex {
  public:
   explicit OwnedIndex(const Selection& own);
@@ -31,7 +31,8 @@ class OwnedIndex {
     if (first >= last) return;
     if (own_.all()) {
       int64_t k = row_begin(i) + first;
-      for (int64_t j = first; j < last; ++j, ++k) f(j, k);
+      for (int64_t j = first; j < last; ++j, ++k)
+        f(j, k);
       return;
     }
     const uint32_t* rank = rank_.data() + (shared_ ? 0 : i * words_);
@@ -51,7 +52,8 @@ class OwnedIndex {
         const int start = std::countr_zero(bits);
         const uint64_t run = bits >> start;
         const int length = std::countr_one(run);
-        for (int64_t t = start; t < start + length; ++t, ++k) f(j + t, k);
+        for (int64_t t = start; t < start + length; ++t, ++k)
+          f(j + t, k);
         bits = start + length == 64 ? 0 : bits & (~uint64_t{0} << (start + length));
       }
     }
@@ -60,9 +62,9 @@ class OwnedIndex {
  private:
   Selection own_;
   int64_t rows_, cols_, words_;
-  bool shared_;                  // every row owns the same columns
-  std::vector<uint32_t> rank_;   // owned weights of the row before each word
-  std::vector<int64_t> begin_;   // owned weights before each row; rows + 1 entries
+  bool shared_;                 // every row owns the same columns
+  std::vector<uint32_t> rank_;  // owned weights of the row before each word
+  std::vector<int64_t> begin_;  // owned weights before each row; rows + 1 entries
 };
 
 }  // namespace sage

@@ -49,15 +49,20 @@ Grid min_max_grid(float low, float high, const Rtn::Params& p, Numerics numerics
 // Column groups of a row.
 struct Groups {
   int64_t size, per_row;
-  Groups(const Rtn::Params& p, int64_t cols) : size(p.group_size > 0 ? std::min(p.group_size, std::max<int64_t>(cols, 1)) : std::max<int64_t>(cols, 1)), per_row((cols + size - 1) / size) {}
+  Groups(const Rtn::Params& p, int64_t cols)
+      : size(p.group_size > 0 ? std::min(p.group_size, std::max<int64_t>(cols, 1)) : std::max<int64_t>(cols, 1)),
+        per_row((cols + size - 1) / size) {}
 };
 
 class FittedRtn final : public FittedQuantizer {
  public:
   FittedRtn(const Rtn::Params& p, const BlockContext& ctx, const Selection& own)
-      : p_(p), maxq_(static_cast<float>((1 << p.bits) - 1)), index_(own), groups_(p, own.cols()),
-        grids_(static_cast<size_t>(own.rows() * groups_.per_row)), histogram_(size_t{1} << p.bits),
-        symbols_(static_cast<size_t>(index_.total())) {
+      : p_(p),
+        maxq_(static_cast<float>((1 << p.bits) - 1)),
+        index_(own),
+        groups_(p, own.cols()),
+        grids_(static_cast<size_t>(own.rows() * groups_.per_row)),
+        histogram_(size_t{1} << p.bits) {
     const int64_t rows = own.rows(), cols = own.cols();
     const WeightView w = ctx.weights;
     std::vector<double> row_error(static_cast<size_t>(rows));
@@ -91,12 +96,16 @@ class FittedRtn final : public FittedQuantizer {
         row_error[static_cast<size_t>(i)] = error;
       }
 #pragma omp critical
-      for (size_t s = 0; s < histogram.size(); ++s) histogram_[s] += histogram[s];
+      for (size_t s = 0; s < histogram.size(); ++s)
+        histogram_[s] += histogram[s];
     }
-    for (double e : row_error) squared_error_ += e;
-    for (const Grid& g : grids_) used_ += g.used ? 1 : 0;
+    for (double e : row_error)
+      squared_error_ += e;
+    for (const Grid& g : grids_)
+      used_ += g.used ? 1 : 0;
     if (!std::isfinite(squared_error_))
-      throw RunError("{}: rtn met weights that are not finite; expected finite weights; check the checkpoint it came from", ctx.id.name);
+      throw RunError("{}: rtn met weights that are not finite; expected finite weights; check the checkpoint it came from",
+                     ctx.id.name);
   }
 
   double squared_error() const override { return squared_error_; }
@@ -117,6 +126,7 @@ class FittedRtn final : public FittedQuantizer {
 
   void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
     if (first >= last) return;
+    symbols_.resize(static_cast<size_t>(index_.total()));
 #pragma omp parallel for schedule(static) if (w.rows * (last - first) > kParallelWeights)
     for (int64_t i = 0; i < w.rows; ++i)
       for (int64_t g = first / groups_.size; g <= (last - 1) / groups_.size; ++g) {
@@ -152,7 +162,7 @@ class FittedRtn final : public FittedQuantizer {
   int64_t used_ = 0;
   double squared_error_ = 0;
   std::vector<int64_t> histogram_;
-  std::vector<uint8_t> symbols_;
+  std::vector<uint8_t> symbols_;  // allocated when coding begins: trials fit and never code
 };
 
 }  // namespace
@@ -170,7 +180,8 @@ void Rtn::decode(PlaneReader& reader, const Selection& own, const GroupMap&, Vie
   for (int64_t i = 0; i < index.rows(); ++i)
     for (int64_t g = 0; g < groups.per_row; ++g) {
       bool any = own.all();
-      if (!any) index.visit(i, g * groups.size, std::min(index.cols(), (g + 1) * groups.size), [&](int64_t, int64_t) { any = true; });
+      if (!any)
+        index.visit(i, g * groups.size, std::min(index.cols(), (g + 1) * groups.size), [&](int64_t, int64_t) { any = true; });
       grids[static_cast<size_t>(i * groups.per_row + g)].used = any;
       used += any ? 1 : 0;
     }

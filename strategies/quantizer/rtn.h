@@ -9,10 +9,10 @@
 // equals it bit for bit, quirks included (symmetric rows without a negative weight clip above the middle). With packed numerics
 // s is rounded to FP16 before z and q are taken, and z is clamped to its `bits` bits.
 // At 1 bit one of the two levels is zero: this is not sign-times-mean binarization (that is `binary`).
-// Stored: "rtn_codes" (kCode, `bits` bits each), "rtn_scales" (kScale), "rtn_zeros" (kOffset, `bits` bits each; asymmetric only),
-// row by row, group by group; groups that own nothing store nothing.
-// Paper count: `bits` per weight, the width tables claim. They leave scales out; paper_counts_scales adds 16 bits for each.
-// Cost: three light passes. Not for heavy tails with few bits: one outlier sets the step of its row.
+// Stored: "rtn_codes" (kCode, `bits` bits each), "rtn_scales" (kScale), "rtn_zeros" (kOffset, `bits` bits each; asymmetric
+// only), row by row, group by group; groups that own nothing store nothing. Paper count: `bits` per weight, the width tables
+// claim. They leave scales out; paper_counts_scales adds 16 bits for each. Cost: three light passes. Not for heavy tails with
+// few bits: one outlier sets the step of its row.
 #pragma once
 
 #include "core/registry/registry.h"
@@ -35,7 +35,8 @@ class Rtn final : public Quantizer {
   static Schema<Params> schema() {
     return Schema<Params>{}
         .add("bits", &Params::bits, range(1, 8), "Code width, bits.")
-        .add("group_size", &Params::group_size, range(int64_t{0}, int64_t{1} << 24), "Columns that share a scale; 0 = the whole row.")
+        .add("group_size", &Params::group_size, range(int64_t{0}, int64_t{1} << 24),
+             "Columns that share a scale; 0 = the whole row.")
         .add("symmetric", &Params::symmetric, "Range symmetric about 0 and no stored zero point.")
         .add("paper_counts_scales", &Params::paper_counts_scales, "Count 16 bits for each scale in paper bits too.");
   }

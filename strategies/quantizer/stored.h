@@ -21,7 +21,8 @@ inline float stored_number(double v, Numerics numerics) {
 
 // A parameter weights are divided by: positive, and still positive once stored.
 inline float stored_divisor(double v, Numerics numerics) {
-  return std::max(stored_number(v, numerics), numerics == Numerics::kPacked ? kSmallestHalf : std::numeric_limits<float>::min());
+  return std::max(stored_number(v, numerics),
+                  numerics == Numerics::kPacked ? kSmallestHalf : std::numeric_limits<float>::min());
 }
 
 // negative ? -v : v without a branch: signs of weights are coin flips to a branch predictor.

@@ -13,8 +13,11 @@ ScaleUnits::ScaleUnits(const GroupMap& groups, bool by_row, bool by_group)
       groups_(map_ != nullptr ? groups.groups : 1) {
   const int64_t weights = groups.rows * groups.cols;
   if (groups_ > (by_row_ && rows_ > 0 ? std::max<int64_t>(weights / rows_, 256) : std::max<int64_t>(weights, 256)))
-    throw RunError("binary: {} rows with {} groups of {} weights ask for more scales than weights; expected fewer groups; use scale: group or a "
-                   "coarser grouping", rows_, groups_, weights);
+    throw RunError(
+        "binary: {} rows with {} groups of {} weights ask for more scales than weights; expected fewer groups; use scale: "
+        "group or a "
+        "coarser grouping",
+        rows_, groups_, weights);
 }
 
 void ScaleUnits::fill(int64_t i, int64_t first, int64_t last, uint32_t* units) const {
@@ -28,7 +31,8 @@ void ScaleUnits::fill(int64_t i, int64_t first, int64_t last, uint32_t* units) c
     case LabelShape::kSingle: std::fill_n(units, n, base); break;
     case LabelShape::kRow: std::fill_n(units, n, base + map_->label[static_cast<size_t>(i)]); break;
     case LabelShape::kColumn:
-      for (int64_t t = 0; t < n; ++t) units[t] = base + map_->label[static_cast<size_t>(first + t)];
+      for (int64_t t = 0; t < n; ++t)
+        units[t] = base + map_->label[static_cast<size_t>(first + t)];
       break;
     case LabelShape::kRowBlock: {
       const int64_t block = map_->block, blocks = map_->blocks_per_row();
@@ -41,7 +45,8 @@ void ScaleUnits::fill(int64_t i, int64_t first, int64_t last, uint32_t* units) c
     }
     case LabelShape::kElement: {
       const uint8_t* label = map_->element.data() + i * map_->cols + first;
-      for (int64_t t = 0; t < n; ++t) units[t] = base + label[t];
+      for (int64_t t = 0; t < n; ++t)
+        units[t] = base + label[t];
       break;
     }
   }

@@ -20,7 +20,8 @@ class Scores final : public SaliencyScores {
     const int64_t keep = count_of(cut, cols);
     if (keep == 0) return SaliencyMask::none(rows_, cols);
     BitMask flags(1, cols);
-    for (int64_t k = 0; k < keep; ++k) flags.set(0, order_[static_cast<size_t>(k)]);
+    for (int64_t k = 0; k < keep; ++k)
+      flags.set(0, order_[static_cast<size_t>(k)]);
     return SaliencyMask::columns(rows_, std::move(flags));
   }
 
@@ -29,8 +30,8 @@ class Scores final : public SaliencyScores {
     if (cut.unit == Cut::Unit::kSigmas) saliency::fail_unit(cut, ColumnSaliency::kName, "a ratio or a count of columns");
     if (cut.unit == Cut::Unit::kCount) {
       if (!(cut.value >= 0.0 && cut.value <= static_cast<double>(cols)))
-        throw UserError("saliency {}: found a count of {} columns; expected 0 .. {}; correct the threshold", ColumnSaliency::kName,
-                        cut.value, cols);
+        throw UserError("saliency {}: found a count of {} columns; expected 0 .. {}; correct the threshold",
+                        ColumnSaliency::kName, cut.value, cols);
       return static_cast<int64_t>(cut.value);
     }
     // 0.29 * 100 is 28.999... in double; a share that means a whole number must give it.
@@ -48,7 +49,8 @@ Schema<ColumnSaliency::Params> ColumnSaliency::schema() {
   return Schema<Params>{}
       .add("by", &Params::by, choices<By>({{"energy", By::kEnergy}, {"outliers", By::kOutliers}}),
            "What ranks the columns: the sum of squares, or the number of weights beyond `sigmas`.")
-      .add("sigmas", &Params::sigmas, range(0.0, 100.0), "Distance from the mean beyond which a weight counts as an outlier (by: outliers).");
+      .add("sigmas", &Params::sigmas, range(0.0, 100.0),
+           "Distance from the mean beyond which a weight counts as an outlier (by: outliers).");
 }
 
 std::unique_ptr<SaliencyScores> ColumnSaliency::score(const BlockContext& ctx) const {

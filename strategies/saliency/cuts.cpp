@@ -8,7 +8,8 @@ namespace sage::saliency {
 
 void fail_unit(const Cut& cut, const char* filter, const char* known) {
   const char* found = cut.unit == Cut::Unit::kRatio ? "ratio" : cut.unit == Cut::Unit::kSigmas ? "sigmas" : "count";
-  throw UserError("saliency {}: found a cut in unit '{}'; expected {}; choose a threshold that gives one", filter, found, known);
+  throw UserError("saliency {}: found a cut in unit '{}'; expected {}; choose a threshold that gives one", filter, found,
+                  known);
 }
 
 double ratio_of(const Cut& cut, const char* filter) {
@@ -25,8 +26,9 @@ int64_t rank_of(double ratio, int64_t n) {
 MatrixStats finite_stats(const BlockContext& ctx) {
   MatrixStats s = ctx.backend.matrix_stats(ctx.weights);
   if (s.nonfinite > 0)
-    throw RunError("{}: found {} weights that are NaN or infinite; expected finite weights; repair or re-download the checkpoint",
-                   ctx.id.name, s.nonfinite);
+    throw RunError(
+        "{}: found {} weights that are NaN or infinite; expected finite weights; repair or re-download the checkpoint",
+        ctx.id.name, s.nonfinite);
   return s;
 }
 

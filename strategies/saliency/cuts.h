@@ -10,8 +10,8 @@ namespace sage::saliency {
 // The ratio of a kRatio cut, 0 .. 1. UserError for another unit or a value outside, naming the filter.
 double ratio_of(const Cut& cut, const char* filter);
 
-// A ratio r keeps the scores above the order statistic of rank floor((1 - r)(n - 1)) (0-based): at most n - 1 - rank of them, and
-// fewer where scores tie with it, so that the outcome never depends on the order of equal scores.
+// A ratio r keeps the scores above the order statistic of rank floor((1 - r)(n - 1)) (0-based): at most n - 1 - rank of them,
+// and fewer where scores tie with it, so that the outcome never depends on the order of equal scores.
 int64_t rank_of(double ratio, int64_t n);
 
 // Statistics of the block. RunError when it holds a NaN or an infinity: no score means anything then.

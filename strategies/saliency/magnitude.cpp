@@ -11,7 +11,8 @@ namespace {
 
 class Scores final : public SaliencyScores {
  public:
-  Scores(const BlockContext& ctx, MagnitudeSaliency::Scope scope) : weights_(ctx.weights), backend_(ctx.backend), scope_(scope) {}
+  Scores(const BlockContext& ctx, MagnitudeSaliency::Scope scope)
+      : weights_(ctx.weights), backend_(ctx.backend), scope_(scope) {}
 
   SaliencyMask select(const Cut& cut) const override {
     const double ratio = saliency::ratio_of(cut, MagnitudeSaliency::kName);
@@ -41,7 +42,8 @@ class Scores final : public SaliencyScores {
 #pragma omp for schedule(static)
       for (int64_t i = 0; i < weights_.rows; ++i) {
         const float* row = weights_.row(i);
-        for (int64_t j = 0; j < weights_.cols; ++j) magnitude[static_cast<size_t>(j)] = std::abs(row[j]);
+        for (int64_t j = 0; j < weights_.cols; ++j)
+          magnitude[static_cast<size_t>(j)] = std::abs(row[j]);
         std::nth_element(magnitude.begin(), magnitude.begin() + rank, magnitude.end());
         const float cut = magnitude[static_cast<size_t>(rank)];
         for (int64_t j = 0; j < weights_.cols; ++j)

@@ -6,10 +6,9 @@
 
 namespace sage {
 
-// Keeps N - 1 - floor((1 - r)(N - 1)) of the N weights, drawn uniformly without replacement: exactly as many as `sigma` keeps at the
-// same ratio r when no deviations tie. The stream is keyed by seed, matrix name and block; the sets of growing r are nested, as the
-// sets of a score are.
-// Stored: an element mask. Cost: O(r N) draws for r well below 1. threshold() is 0.
+// Keeps N - 1 - floor((1 - r)(N - 1)) of the N weights, drawn uniformly without replacement: exactly as many as `sigma` keeps
+// at the same ratio r when no deviations tie. The stream is keyed by seed, matrix name and block; the sets of growing r are
+// nested, as the sets of a score are. Stored: an element mask. Cost: O(r N) draws for r well below 1. threshold() is 0.
 class RandomSaliency final : public SaliencyFilter {
  public:
   struct Params {};

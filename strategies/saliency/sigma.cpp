@@ -39,7 +39,8 @@ class Scores final : public SaliencyScores {
   static bool selects_nothing(const Cut& cut) {
     if (cut.unit == Cut::Unit::kSigmas) {
       if (!(cut.value >= 0.0))
-        throw UserError("saliency {}: found t = {} sigmas; expected t >= 0; correct the threshold", SigmaSaliency::kName, cut.value);
+        throw UserError("saliency {}: found t = {} sigmas; expected t >= 0; correct the threshold", SigmaSaliency::kName,
+                        cut.value);
       return false;
     }
     if (cut.unit == Cut::Unit::kCount) saliency::fail_unit(cut, SigmaSaliency::kName, "a ratio or a number of sigmas");
@@ -56,7 +57,8 @@ class Scores final : public SaliencyScores {
 }  // namespace
 
 Schema<SigmaSaliency::Params> SigmaSaliency::schema() {
-  return Schema<Params>{}.add("center", &Params::center, choices<Center>({{"matrix", Center::kMatrix}, {"zero", Center::kZero}}),
+  return Schema<Params>{}.add("center", &Params::center,
+                              choices<Center>({{"matrix", Center::kMatrix}, {"zero", Center::kZero}}),
                               "What deviations are measured from: the mean of the weights, or zero.");
 }
 

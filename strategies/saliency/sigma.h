@@ -11,9 +11,9 @@ namespace sage {
 //   T      kRatio r:  the order statistic of |w - mu| of rank floor((1 - r)(N - 1)), N weights; r = 0 selects nothing
 //          kSigmas t: t * sigma, sigma^2 = mean (w - mu)^2
 // Ties with T are not salient, so the count may fall short of r N but never depends on the order of equal weights.
-// SAGE-PTQ, "unimodality-aware" filter: outliers of a unimodal distribution by a multiple t of sigma; the abstract gives neither t nor
-// whether mu is subtracted, hence both are parameters. For normal weights r = 1 % is t = 2.5758.
-// Stored: an element mask (coder `index`). Cost: one pass for mu and sigma, about two for an order statistic, one for the mask.
+// SAGE-PTQ, "unimodality-aware" filter: outliers of a unimodal distribution by a multiple t of sigma; the abstract gives
+// neither t nor whether mu is subtracted, hence both are parameters. For normal weights r = 1 % is t = 2.5758. Stored: an
+// element mask (coder `index`). Cost: one pass for mu and sigma, about two for an order statistic, one for the mask.
 class SigmaSaliency final : public SaliencyFilter {
  public:
   enum class Center { kMatrix, kZero };

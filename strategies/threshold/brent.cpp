@@ -20,7 +20,8 @@ Schema<BrentThreshold::Params> BrentThreshold::schema() {
 BrentThreshold::BrentThreshold(Params p) : params_(p) {
   params_.check(kName);
   if (params_.lo > params_.hi)
-    throw UserError("threshold {}: found lo = {} above hi = {}; expected lo <= hi; exchange them", kName, params_.lo, params_.hi);
+    throw UserError("threshold {}: found lo = {} above hi = {}; expected lo <= hi; exchange them", kName, params_.lo,
+                    params_.hi);
 }
 
 SearchOutcome BrentThreshold::search(const SearchProblem& problem) const {
@@ -29,11 +30,12 @@ SearchOutcome BrentThreshold::search(const SearchProblem& problem) const {
   const size_t best = scan.best(), last = scan.path().size() - 1;
   const double a = scan.path()[best == 0 ? 0 : best - 1].cut.value, b = scan.path()[std::min(best + 1, last)].cut.value;
   if (b - a > params_.tolerance) {
-    // Boost's accuracy is relative to the position. On the interval mapped to [1, 2] it is within a factor two of an absolute one.
+    // Boost's accuracy is relative to the position. On the interval mapped to [1, 2] it is within a factor two of an absolute
+    // one.
     const int bits = std::clamp(static_cast<int>(std::ceil(2.0 - std::log2(params_.tolerance / (b - a)))), 3, 50);
     std::uintmax_t iterations = 60;
-    boost::math::tools::brent_find_minima([&](double u) { return scan.at(u == 2.0 ? b : a + (u - 1.0) * (b - a)); }, 1.0, 2.0, bits,
-                                          iterations);
+    boost::math::tools::brent_find_minima([&](double u) { return scan.at(u == 2.0 ? b : a + (u - 1.0) * (b - a)); }, 1.0, 2.0,
+                                          bits, iterations);
   }
   return std::move(scan).outcome();
 }

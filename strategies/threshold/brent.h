@@ -8,10 +8,11 @@
 namespace sage {
 
 // 1. `points` evenly spaced ratios in [lo, hi] (r = lo among them, so r = 0 is always compared when lo = 0).
-// 2. Brent's method (golden section and parabolas) between the neighbours of the best one, until r is known to about `tolerance`.
+// 2. Brent's method (golden section and parabolas) between the neighbours of the best one, until r is known to about
+// `tolerance`.
 // 3. The better of both: the objective is not convex in general, and Brent's point may be worse than the grid's.
-// Cost: `points` + about 5 to 10 trials. SAGE-PTQ names a one-dimensional search for its threshold; the grid before it is ours: on
-// heavy-tailed matrices second differences of D(r) change sign, and Brent alone may settle in the wrong valley.
+// Cost: `points` + about 5 to 10 trials. SAGE-PTQ names a one-dimensional search for its threshold; the grid before it is ours:
+// on heavy-tailed matrices second differences of D(r) change sign, and Brent alone may settle in the wrong valley.
 class BrentThreshold final : public ThresholdSearcher {
  public:
   struct Params : Objective {

@@ -16,9 +16,10 @@ SearchOutcome CapThreshold::search(const SearchProblem& problem) const {
   // 1 + 0.01 * 3 and 1.03 differ in the last bit; that is not an excess.
   const auto fits = [&](double r) { return problem.paper_weight_bits(r) <= params_.bits * (1.0 + 1e-12); };
   if (!fits(0.0))
-    throw UserError("threshold {}: found {} weight bits without any salient weight; expected at most {}; raise 'bits' or choose a "
-                    "narrower quantizer",
-                    kName, problem.paper_weight_bits(0.0), params_.bits);
+    throw UserError(
+        "threshold {}: found {} weight bits without any salient weight; expected at most {}; raise 'bits' or choose a "
+        "narrower quantizer",
+        kName, problem.paper_weight_bits(0.0), params_.bits);
   double low = 0, high = params_.max_ratio;
   if (fits(high)) low = high;
   while (low < high) {

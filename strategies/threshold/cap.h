@@ -7,10 +7,10 @@
 
 namespace sage {
 
-// r = max { r in [0, max_ratio] : (1 - r) b_u + r b_s <= bits }, the weight bits as the paper counts them (no scales, no index):
-// with b_u = 1, r = (bits - 1) / (b_s - 1), e.g. 1 % for 1.03 bits and b_s = 4. Found by bisection to the last bit of a double, on the
-// closed form alone: no trials. UserError when even r = 0 exceeds the cap.
-// SAGE-PTQ states 1.03 weight bits; (r, b_s) = (3 %, 2), (1.5 %, 3), (1 %, 4) all reach it.
+// r = max { r in [0, max_ratio] : (1 - r) b_u + r b_s <= bits }, the weight bits as the paper counts them (no scales, no
+// index): with b_u = 1, r = (bits - 1) / (b_s - 1), e.g. 1 % for 1.03 bits and b_s = 4. Found by bisection to the last bit of a
+// double, on the closed form alone: no trials. UserError when even r = 0 exceeds the cap. SAGE-PTQ states 1.03 weight bits; (r,
+// b_s) = (3 %, 2), (1.5 %, 3), (1 %, 4) all reach it.
 class CapThreshold final : public ThresholdSearcher {
  public:
   struct Params : Objective {

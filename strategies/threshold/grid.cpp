@@ -15,7 +15,8 @@ Schema<GridThreshold::Params> GridThreshold::schema() {
 GridThreshold::GridThreshold(Params p) : params_(p) {
   params_.check(kName);
   if (params_.lo > params_.hi)
-    throw UserError("threshold {}: found lo = {} above hi = {}; expected lo <= hi; exchange them", kName, params_.lo, params_.hi);
+    throw UserError("threshold {}: found lo = {} above hi = {}; expected lo <= hi; exchange them", kName, params_.lo,
+                    params_.hi);
 }
 
 SearchOutcome GridThreshold::search(const SearchProblem& problem) const {

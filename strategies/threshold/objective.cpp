@@ -22,7 +22,8 @@ double Objective::value(const TrialResult& r) const {
 
 void Objective::check(const char* searcher) const {
   if (objective == Kind::kBudget && !budget)
-    throw UserError("threshold {}: found objective 'budget' without a budget; expected stored bits per weight; set 'budget'", searcher);
+    throw UserError("threshold {}: found objective 'budget' without a budget; expected stored bits per weight; set 'budget'",
+                    searcher);
 }
 
 }  // namespace sage

@@ -15,7 +15,8 @@ double Scan::at(double ratio) {
 
 void Scan::grid(double lo, double hi, int points) {
   at(lo);
-  for (int i = 1; i < points; ++i) at(i + 1 == points ? hi : lo + (hi - lo) * i / (points - 1));
+  for (int i = 1; i < points; ++i)
+    at(i + 1 == points ? hi : lo + (hi - lo) * i / (points - 1));
 }
 
 size_t Scan::best() const {

@@ -29,7 +29,8 @@ std::vector<float> random_signs(int64_t seed, const char* stream, int64_t n) {
 void flip(View<float> w, const std::vector<float>& signs) {
 #pragma omp parallel for schedule(static) if (w.size() > 1 << 14)
   for (int64_t i = 0; i < w.rows; ++i)
-    for (int64_t j = 0; j < w.cols; ++j) w(i, j) *= signs[static_cast<size_t>(j)];
+    for (int64_t j = 0; j < w.cols; ++j)
+      w(i, j) *= signs[static_cast<size_t>(j)];
 }
 
 // x -> R x for every row x of w, or x -> R^T x.
@@ -77,7 +78,8 @@ class Rotation {
     for (int64_t i0 = 0; i0 < from.rows; i0 += kBlock)
       for (int64_t j0 = 0; j0 < from.cols; j0 += kBlock)
         for (int64_t i = i0; i < std::min(i0 + kBlock, from.rows); ++i)
-          for (int64_t j = j0; j < std::min(j0 + kBlock, from.cols); ++j) to(j, i) = from(i, j);
+          for (int64_t j = j0; j < std::min(j0 + kBlock, from.cols); ++j)
+            to(j, i) = from(i, j);
   }
   int64_t n_, p_;
   std::vector<float> left_, right_;

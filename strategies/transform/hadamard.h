@@ -5,12 +5,11 @@
 //   p = n:  x -> H_n D x
 //   p < n:  x -> H on the last p entries, after signs D2, of (H on the first p entries, after signs D1, of x)
 // The two passes overlap in 2p - n > 0 entries. D is a function of the stored seed, so decoding needs one integer.
-// Source: QuIP#, arXiv:2402.04396, section 3 (randomized Hadamard); the overlapping passes for other widths are ours (QuIP# uses a
-// second orthogonal factor that does not exist for every width).
-// Stored: header integer "hadamard_seed". Paper count: nothing. Squared errors are the same before and after.
-// Cost: (log2 n) additions per weight and side, and a transpose by tiles for the output side. A deployed model rotates its
-// activations as well (input side), which costs O(n log n) per token.
-// When not to use it: heavy-tailed matrices whose few salient weights are coded apart lose that advantage.
+// Source: QuIP#, arXiv:2402.04396, section 3 (randomized Hadamard); the overlapping passes for other widths are ours (QuIP#
+// uses a second orthogonal factor that does not exist for every width). Stored: header integer "hadamard_seed". Paper count:
+// nothing. Squared errors are the same before and after. Cost: (log2 n) additions per weight and side, and a transpose by tiles
+// for the output side. A deployed model rotates its activations as well (input side), which costs O(n log n) per token. When
+// not to use it: heavy-tailed matrices whose few salient weights are coded apart lose that advantage.
 #pragma once
 
 #include "core/registry/registry.h"

@@ -14,13 +14,15 @@ constexpr const char* kColumns = "scale_columns";
 
 double or_one(double v) { return v > 0 ? v : 1.0; }
 
-// One alternating pass: s from t, then the mean squares that give the next t. Chunks are fixed, so sums do not depend on threads.
+// One alternating pass: s from t, then the mean squares that give the next t. Chunks are fixed, so sums do not depend on
+// threads.
 void rank1_pass(WeightView w, std::vector<double>& s, std::vector<double>& t) {
   const size_t n = static_cast<size_t>(w.cols);
   const int64_t chunks = std::clamp<int64_t>(w.rows / 8, 1, 32);
   std::vector<std::vector<double>> part(static_cast<size_t>(chunks));
   std::vector<double> inverse(n);
-  for (size_t j = 0; j < n; ++j) inverse[j] = 1.0 / (t[j] * t[j]);
+  for (size_t j = 0; j < n; ++j)
+    inverse[j] = 1.0 / (t[j] * t[j]);
 #pragma omp parallel for schedule(dynamic) if (w.size() > 1 << 14)
   for (int64_t c = 0; c < chunks; ++c) {
     std::vector<double>& sum = part[static_cast<size_t>(c)];
@@ -30,17 +32,21 @@ void rank1_pass(WeightView w, std::vector<double>& s, std::vector<double>& t) {
       double lane[4] = {0, 0, 0, 0};
       size_t j = 0;
       for (; j + 4 <= n; j += 4)
-        for (size_t l = 0; l < 4; ++l) lane[l] += static_cast<double>(x[j + l]) * x[j + l] * inverse[j + l];
-      for (; j < n; ++j) lane[0] += static_cast<double>(x[j]) * x[j] * inverse[j];
+        for (size_t l = 0; l < 4; ++l)
+          lane[l] += static_cast<double>(x[j + l]) * x[j + l] * inverse[j + l];
+      for (; j < n; ++j)
+        lane[0] += static_cast<double>(x[j]) * x[j] * inverse[j];
       const double mean = ((lane[0] + lane[1]) + (lane[2] + lane[3])) / static_cast<double>(w.cols);
       s[static_cast<size_t>(i)] = or_one(std::sqrt(mean));
       const double f = mean > 0 ? 1.0 / mean : 0.0;
-      for (j = 0; j < n; ++j) sum[j] += static_cast<double>(x[j]) * x[j] * f;
+      for (j = 0; j < n; ++j)
+        sum[j] += static_cast<double>(x[j]) * x[j] * f;
     }
   }
   for (size_t j = 0; j < n; ++j) {
     double sum = 0;
-    for (const std::vector<double>& p : part) sum += p[j];
+    for (const std::vector<double>& p : part)
+      sum += p[j];
     t[j] = or_one(std::sqrt(sum / static_cast<double>(w.rows)));
   }
 }
@@ -52,18 +58,24 @@ class FittedScale final : public FittedTransform {
     const size_t m = static_cast<size_t>(w.rows), n = static_cast<size_t>(w.cols);
     std::vector<double> s(m, 1.0), t(n, 1.0);
     if (p.mode == ScaleMode::kRank1) {
-      for (int pass = 0; pass < p.passes; ++pass) rank1_pass(w, s, t);
+      for (int pass = 0; pass < p.passes; ++pass)
+        rank1_pass(w, s, t);
       double square = 0;
-      for (double v : t) square += v * v;
+      for (double v : t)
+        square += v * v;
       const double rms = std::sqrt(square / static_cast<double>(std::max<size_t>(n, 1)));
       if (!std::isfinite(rms)) fail(ctx);
-      for (double& v : t) v /= rms;
-      for (double& v : s) v *= rms;
+      for (double& v : t)
+        v /= rms;
+      for (double& v : s)
+        v *= rms;
       columns_.resize(n);
-      for (size_t j = 0; j < n; ++j) columns_[j] = stored_divisor(t[j], ctx.numerics);
+      for (size_t j = 0; j < n; ++j)
+        columns_[j] = stored_divisor(t[j], ctx.numerics);
     } else {
       ctx.backend.row_sq_sums(w, s);
-      for (double& v : s) v = or_one(std::sqrt(v / static_cast<double>(w.cols)));
+      for (double& v : s)
+        v = or_one(std::sqrt(v / static_cast<double>(w.cols)));
     }
     rows_.resize(m);
     for (size_t i = 0; i < m; ++i) {
@@ -78,9 +90,11 @@ class FittedScale final : public FittedTransform {
       float* x = w.row(i);
       const float s = rows_[static_cast<size_t>(i)];
       if (columns_.empty())
-        for (int64_t j = 0; j < w.cols; ++j) x[j] /= s;
+        for (int64_t j = 0; j < w.cols; ++j)
+          x[j] /= s;
       else
-        for (int64_t j = 0; j < w.cols; ++j) x[j] /= s * columns_[static_cast<size_t>(j)];
+        for (int64_t j = 0; j < w.cols; ++j)
+          x[j] /= s * columns_[static_cast<size_t>(j)];
     }
   }
   void emit(PlaneWriter& writer) const override {
@@ -92,7 +106,9 @@ class FittedScale final : public FittedTransform {
 
  private:
   [[noreturn]] static void fail(const BlockContext& ctx) {
-    throw RunError("{}: transform scale met weights that are not finite; expected finite weights; check the checkpoint it came from", ctx.id.name);
+    throw RunError(
+        "{}: transform scale met weights that are not finite; expected finite weights; check the checkpoint it came from",
+        ctx.id.name);
   }
   std::vector<float> rows_, columns_;  // columns_ is empty for mode row
 };
@@ -111,9 +127,11 @@ void ScaleTransform::invert(PlaneReader& reader, View<float> w, const Backend&) 
     float* x = w.row(i);
     const float si = s[static_cast<size_t>(i)];
     if (t.empty())
-      for (int64_t j = 0; j < w.cols; ++j) x[j] *= si;
+      for (int64_t j = 0; j < w.cols; ++j)
+        x[j] *= si;
     else
-      for (int64_t j = 0; j < w.cols; ++j) x[j] *= si * t[static_cast<size_t>(j)];
+      for (int64_t j = 0; j < w.cols; ++j)
+        x[j] *= si * t[static_cast<size_t>(j)];
   }
 }
 

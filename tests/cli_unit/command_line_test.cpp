@@ -1,5 +1,8 @@
 #include "experiments/cli/command_line.h"
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <stdexcept>
 
 #include "core/util/log.h"
@@ -163,7 +166,7 @@ TEST_F(CommandLine, FullDiskBehindStdoutIsAnError) {
     dup2(keep, STDOUT_FILENO);
     close(keep);
     EXPECT_EQ(code, 3);
-    EXPECT_TRUE(has(err, "stdout: not all output could be written")) << err;
+    EXPECT_TRUE(has(err, "sageptq: stdout: ")) << err;
   } else {
     GTEST_SKIP() << "no /dev/full here";
   }

@@ -67,7 +67,7 @@ TEST_F(ExpandTest, ZipPairsAndDemandsEqualLengths) {
   const Expansion e = points("sweep:\n  zip: {pipeline.salient_quantizer.bits: [2, 3], pipeline.threshold: [{type: fixed, ratio: 0.03}, {type: fixed, ratio: 0.015}]}\n");
   EXPECT_EQ(labels(e), (Labels{"bits=2, threshold=fixed(0.03)", "bits=3, threshold=fixed(0.015)"}));
   EXPECT_EQ(fails("sweep:\n  zip: {seed: [1, 2], pipeline.block_columns: [0, 64, 128]}\n"),
-            "x.yaml:3:46: sweep.zip.pipeline.block_columns has 3 values, seed has 2; expected equal lengths");
+            "x.yaml:3:47: sweep.zip.pipeline.block_columns has 3 values, seed has 2; expected equal lengths");
 }
 
 TEST_F(ExpandTest, ZipTimesGrid) {

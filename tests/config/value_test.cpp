@@ -70,6 +70,9 @@ TEST(Yaml, ErrorsSayWhere) {
   EXPECT_TRUE(has(yaml_error("a: 1\n---\nb: 2\n"), "second document"));
   EXPECT_TRUE(has(yaml_error("a: 1\n b: \x01\n"), "x.yaml:2:5: byte 0x01"));
   EXPECT_TRUE(has(yaml_error(std::string("a\0b", 3)), "x.yaml:1:2: byte 0x00"));
+  for (const char* bad : {"\x80", "\xc0\xaf", "\xc3", "\xe2\x82", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff", "\xfe"})
+    EXPECT_TRUE(has(yaml_error("a: '" + std::string(bad) + "'"), "x.yaml:1:5: byte 0x")) << bad;
+  EXPECT_EQ(yaml("a: '\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80'").find("a")->text(), "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80");
 }
 
 TEST(Yaml, BombsAreRefused) {
@@ -170,7 +173,7 @@ TEST(Print, YamlReadsBackEqual) {
   const char* text =
       "name: 'a: b'\nempty: ''\nnothing: ~\nnull_text: 'null'\nnumber_text: '12'\nlist: [1, 'a, b', \"x]y\", '#c', []]\n"
       "maps:\n  - {a: 1, b: {c: [1, [2, 3]]}}\n  - - x\n    - {y: 'two\n\n lines'}\nhash: '# no comment'\nspace: ' lead'\nstar: '*a'\n"
-      "colon: 'a:b'\nm: {}\ntab: \"a\\tb\"\ntrue_text: 'true'\n";
+      "colon: 'a:b'\nm: {}\ntab: \"a\\tb\"\ntrue_text: 'true'\ncr: \"a\\rb\"\nuni: \"\\u00e9\\u0085\\u2028\\ufeff\"\n";
   const Value v = yaml(text);
   for (const bool origins : {false, true}) {
     const std::string printed = to_yaml(v, origins);

@@ -1,6 +1,6 @@
 // Links: sage_strategies
-// Arbitrary bytes through every coder. Each input either raises ResourceError or decodes to something legal, and what was decoded
-// must survive being coded again.
+// Arbitrary bytes through every coder. Each input either raises ResourceError or decodes to something legal, and what was
+// decoded must survive being coded again.
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -48,7 +48,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       legal = false;
     }
     if (legal) {
-      for (uint8_t s : symbols) check(s < alphabet);
+      for (uint8_t s : symbols)
+        check(s < alphabet);
       std::vector<uint8_t> again(symbols.size());
       coder.decode_symbols(coder.encode_symbols(symbols, alphabet), alphabet, again);
       check(again == symbols);

@@ -161,22 +161,25 @@ TEST_P(Quantization, RowAndColumnSquares) {
   });
 }
 
+// A histogram fills tens of megabytes whatever the matrix, so shapes, masks and widths are few here.
 TEST_P(Quantization, MagnitudeHistogram) {
+  int turn = 0;
   for_shapes([&](const Shape& s, WeightView w) {
-    if (w.size() > 20000) return;
-    for (const SaliencyMask& mask : masks(s)) {
-      for (bool salient : {false, true}) {
-        for (int shift : {10, 12, 16, 23}) {
-          const MagnitudeHistogram e = oracle_->magnitude_histogram(w, {&mask, salient}, shift);
-          const MagnitudeHistogram g = backend_->magnitude_histogram(w, {&mask, salient}, shift);
-          ASSERT_EQ(g.shift, shift);
-          ASSERT_EQ(e.count, g.count);
-          for (size_t b = 0; b < e.count.size(); ++b) {
-            if (e.count[b] == 0) continue;
-            ASSERT_TRUE(near(e.sum[b], g.sum[b], 1e-12)) << b << " " << e.sum[b] << " " << g.sum[b];
-            ASSERT_TRUE(near(e.sq_sum[b], g.sq_sum[b], 1e-12)) << b << " " << e.sq_sum[b] << " " << g.sq_sum[b];
-          }
-        }
+    const bool chosen = w.size() == 0 || s.cols == 1 || s.cols == 65 || s.cols == 128 || s.rows == 300;
+    if (!chosen) return;
+    const std::vector<SaliencyMask> all = masks(s);
+    const SaliencyMask& mask = all[static_cast<size_t>(turn % 4)];
+    const int shift = std::vector<int>{12, 17, 23, 10, 12}[static_cast<size_t>(turn % 5)];
+    ++turn;
+    for (bool salient : {false, true}) {
+      const MagnitudeHistogram e = oracle_->magnitude_histogram(w, {&mask, salient}, shift);
+      const MagnitudeHistogram g = backend_->magnitude_histogram(w, {&mask, salient}, shift);
+      ASSERT_EQ(g.shift, shift);
+      ASSERT_EQ(e.count, g.count);
+      for (size_t b = 0; b < e.count.size(); ++b) {
+        if (e.count[b] == 0) continue;
+        ASSERT_TRUE(near(e.sum[b], g.sum[b], 1e-12)) << b << " " << e.sum[b] << " " << g.sum[b];
+        ASSERT_TRUE(near(e.sq_sum[b], g.sq_sum[b], 1e-12)) << b << " " << e.sq_sum[b] << " " << g.sq_sum[b];
       }
     }
   });

@@ -23,13 +23,15 @@ using test::TempFolder;
 
 std::vector<SelectedRun> selected(const std::vector<RunRecord>& records) {
   std::vector<SelectedRun> out;
-  for (const RunRecord& r : records) out.push_back({r.label, "", r, ""});
+  for (const RunRecord& r : records)
+    out.push_back({r.label, "", r, ""});
   return out;
 }
 
 std::vector<std::string> names(const Table& t) {
   std::vector<std::string> out;
-  for (const auto& c : t.columns()) out.push_back(c.name);
+  for (const auto& c : t.columns())
+    out.push_back(c.name);
   return out;
 }
 
@@ -88,7 +90,8 @@ TEST(Report, FailedAndMissingRunsKeepTheirRows) {
   EXPECT_EQ(*t.rows()[4][0].text, "broken");
   EXPECT_EQ(*t.rows()[4][1].text, "failed");
   EXPECT_EQ(*t.rows()[5][0].text, "later");
-  for (size_t c = 1; c < t.columns().size(); ++c) EXPECT_FALSE(t.rows()[5][c].text || t.rows()[5][c].value);
+  for (size_t c = 1; c < t.columns().size(); ++c)
+    EXPECT_FALSE(t.rows()[5][c].text || t.rows()[5][c].value);
   EXPECT_TRUE(contains(t.caption(), "broken failed (exit 1): layer 7 fc2: Gram not positive definite"));
   EXPECT_TRUE(contains(t.caption(), "later: not run yet"));
   EXPECT_TRUE(contains(t.caption(), "4 of 6 runs complete"));
@@ -106,7 +109,8 @@ TEST(Report, OnlyFailures) {
 
 TEST(Report, OneRunShowsAllItHas) {
   const Table t = make_report(selected({sample_sweep()[3]}), default_table_spec());
-  for (const char* name : {"label", "perplexity", "D", "paper bits", "stored bits", "whole-model bits", "peak GiB", "seconds", "run"})
+  for (const char* name :
+       {"label", "perplexity", "D", "paper bits", "stored bits", "whole-model bits", "peak GiB", "seconds", "run"})
     EXPECT_TRUE(has(t, name)) << name;
 }
 
@@ -121,8 +125,10 @@ TEST(Report, WarnsWhereRowsAreNotComparable) {
   runs[1].metrics[0].protocol = "window 512";
   runs[2].provenance.model_digest = std::string(64, '9');
   const Table t = make_report(selected(runs), default_table_spec());
-  EXPECT_TRUE(contains(t.caption(), "Commits differ: 01234567 (full precision, sage_paper, sage_honest); feedface* (rtn 4 bit)."));
-  EXPECT_TRUE(contains(t.caption(), "Devices differ: A CPU @ 2.1 GHz (full precision, rtn 4 bit, sage_honest); NVIDIA H100 (sage_paper)."));
+  EXPECT_TRUE(
+      contains(t.caption(), "Commits differ: 01234567 (full precision, sage_paper, sage_honest); feedface* (rtn 4 bit)."));
+  EXPECT_TRUE(contains(t.caption(),
+                       "Devices differ: A CPU @ 2.1 GHz (full precision, rtn 4 bit, sage_honest); NVIDIA H100 (sage_paper)."));
   EXPECT_TRUE(contains(t.caption(), "Backends differ"));
   EXPECT_TRUE(contains(t.caption(), "Texts differ"));
   EXPECT_TRUE(contains(t.caption(), "Models differ"));
@@ -192,10 +198,12 @@ TEST(TableSpec, ShippedSpecsAreValid) {
 TEST(Selection, EveryWayOfNamingRuns) {
   const TempFolder dir;
   const Store store(dir / "store");
-  for (const RunRecord& r : sample_sweep()) store.put(r);
+  for (const RunRecord& r : sample_sweep())
+    store.put(r);
   const auto labels = [&](const std::vector<std::string>& words) {
     std::string out;
-    for (const SelectedRun& run : select_runs(words, store, RunParts::kSummary)) out += run.label + (run.record ? ";" : "?;");
+    for (const SelectedRun& run : select_runs(words, store, RunParts::kSummary))
+      out += run.label + (run.record ? ";" : "?;");
     return out;
   };
   const std::string all = "full precision;rtn 4 bit;sage_paper;sage_honest;broken;";
@@ -208,14 +216,20 @@ TEST(Selection, EveryWayOfNamingRuns) {
 
   make_folders(dir / "out");
   const std::string manifest = R"({"name": "s", "points": [)"
-                               R"({"label": "one", "key": ")" + std::string(64, 'b') + R"(", "run_file": "../store/runs/bb/)" + std::string(64, 'b') + R"(.h5"},)"
-                               R"({"label": "two", "key": ")" + std::string(64, 'e') + R"("},)"
-                               R"({"label": "three", "key": ")" + std::string(64, '0') + R"(", "run_file": "gone.h5"}]})";
+                               R"({"label": "one", "key": ")" +
+                               std::string(64, 'b') + R"(", "run_file": "../store/runs/bb/)" + std::string(64, 'b') +
+                               R"(.h5"},)"
+                               R"({"label": "two", "key": ")" +
+                               std::string(64, 'e') +
+                               R"("},)"
+                               R"({"label": "three", "key": ")" +
+                               std::string(64, '0') + R"(", "run_file": "gone.h5"}]})";
   write_file_atomically(dir / "out/sweep.json", manifest);
   EXPECT_EQ(labels({dir / "out"}), "one;two;three?;");
   EXPECT_EQ(labels({dir / "out/sweep.json"}), "one;two;three?;");
   make_folders(dir / "store/sweeps");
-  write_file_atomically(store.sweep_path("mine"), R"({"name": "mine", "points": [{"label": "x", "key": ")" + std::string(64, 'a') + R"("}]})");
+  write_file_atomically(store.sweep_path("mine"),
+                        R"({"name": "mine", "points": [{"label": "x", "key": ")" + std::string(64, 'a') + R"("}]})");
   EXPECT_EQ(labels({"mine"}), "x;");
 
   EXPECT_THROW(labels({"nothing-here"}), UserError);
@@ -250,7 +264,8 @@ TEST(Compare, PerplexityDifferenceByTheDeltaMethod) {
   EXPECT_NEAR(d.mean, std::exp(3.7) - std::exp(3.5), 1e-12);
   // Jackknife, an independent estimate of the same error: equal for small spreads, so shrink the spread to compare.
   std::vector<double> x, y;
-  for (size_t i = 0; i < 4; ++i) x.push_back(3.5 + 1e-4 * (a[i] - 3.5)), y.push_back(3.7 + 1e-4 * (b[i] - 3.7));
+  for (size_t i = 0; i < 4; ++i)
+    x.push_back(3.5 + 1e-4 * (a[i] - 3.5)), y.push_back(3.7 + 1e-4 * (b[i] - 3.7));
   const double error = paired_perplexity_difference(x, y).standard_error;
   double left_out[4], mean = 0;
   for (int k = 0; k < 4; ++k) {
@@ -261,7 +276,8 @@ TEST(Compare, PerplexityDifferenceByTheDeltaMethod) {
     mean += left_out[k] / 4;
   }
   double squares = 0;
-  for (double v : left_out) squares += (v - mean) * (v - mean);
+  for (double v : left_out)
+    squares += (v - mean) * (v - mean);
   EXPECT_NEAR(error, std::sqrt(squares * 3 / 4), 1e-3 * error);
 }
 
@@ -292,7 +308,8 @@ TEST(Compare, ShowsSettingsThatDifferAndPairsWindows) {
 TEST(Compare, SaysWhyItDoesNotPair) {
   std::vector<RunRecord> runs = sample_sweep();
   runs[1].eval[0].nll.pop_back();
-  EXPECT_TRUE(contains(compare_runs(selected({runs[0], runs[1]})).metrics.caption(), "rtn 4 bit is not paired with full precision on gptq-2048: 4 and 3 windows."));
+  EXPECT_TRUE(contains(compare_runs(selected({runs[0], runs[1]})).metrics.caption(),
+                       "rtn 4 bit is not paired with full precision on gptq-2048: 4 and 3 windows."));
   runs = sample_sweep();
   runs[1].provenance.text_digest = "other";
   const Comparison c = compare_runs(selected({runs[0], runs[1]}));
@@ -307,7 +324,8 @@ TEST(Compare, EqualLabelsAreToldApart) {
   const Comparison c = compare_runs(selected({runs[0], runs[1], runs[1]}));
   EXPECT_EQ(c.metrics.columns().size(), 6u);
   for (size_t i = 0; i < 6; ++i)
-    for (size_t k = 0; k < i; ++k) EXPECT_NE(c.metrics.columns()[i].name, c.metrics.columns()[k].name);
+    for (size_t k = 0; k < i; ++k)
+      EXPECT_NE(c.metrics.columns()[i].name, c.metrics.columns()[k].name);
 }
 
 // The verbs as run_program calls them.
@@ -328,7 +346,8 @@ std::string run(const Verb& verb, std::vector<std::string> args) {
 TEST(Verbs, ReportWritesWhatIsAskedFor) {
   const TempFolder dir;
   const Store store(dir / "store");
-  for (const RunRecord& r : sample_sweep()) store.put(r);
+  for (const RunRecord& r : sample_sweep())
+    store.put(r);
   EXPECT_TRUE(contains(run(report_verb(), {"--store", dir / "store"}), "\nsage_honest "));
   const auto j = nlohmann::json::parse(run(report_verb(), {"--store", dir / "store", "--format", "json"}));
   EXPECT_EQ(j["rows"][1]["stored bits"], 4.03);
@@ -344,7 +363,8 @@ TEST(Verbs, ReportWritesWhatIsAskedFor) {
 TEST(Verbs, CompareWantsCompleteRuns) {
   const TempFolder dir;
   const Store store(dir / "store");
-  for (const RunRecord& r : sample_sweep()) store.put(r);
+  for (const RunRecord& r : sample_sweep())
+    store.put(r);
   const std::string out = run(compare_verb(), {"aaaa", "bbbb", "--store", dir / "store"});
   EXPECT_TRUE(contains(out, "perplexity"));
   const auto j = nlohmann::json::parse(run(compare_verb(), {"aaaa", "bbbb", "--store", dir / "store", "--format", "json"}));

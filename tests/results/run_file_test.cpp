@@ -27,8 +27,10 @@ namespace fs = std::filesystem;
 
 // NaN equals NaN here: "not measured" must come back as such.
 void expect_same(double a, double b) {
-  if (std::isnan(a)) EXPECT_TRUE(std::isnan(b));
-  else EXPECT_EQ(a, b);
+  if (std::isnan(a))
+    EXPECT_TRUE(std::isnan(b));
+  else
+    EXPECT_EQ(a, b);
 }
 
 void expect_equal(const RunRecord& a, const RunRecord& b) {
@@ -96,8 +98,9 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
     EXPECT_EQ(m.rows, n.rows);
     EXPECT_EQ(m.cols, n.cols);
     EXPECT_EQ(m.groups, n.groups);
-    for (double MatrixRow::*field : {&MatrixRow::salient_ratio, &MatrixRow::paper_bits, &MatrixRow::stored_bits, &MatrixRow::d, &MatrixRow::gram_loss,
-                                     &MatrixRow::excess_stored, &MatrixRow::excess_paper, &MatrixRow::seconds})
+    for (double MatrixRow::*field :
+         {&MatrixRow::salient_ratio, &MatrixRow::paper_bits, &MatrixRow::stored_bits, &MatrixRow::d, &MatrixRow::gram_loss,
+          &MatrixRow::excess_stored, &MatrixRow::excess_paper, &MatrixRow::seconds})
       expect_same(m.*field, n.*field);
     EXPECT_EQ(m.choice, n.choice);
   }
@@ -141,7 +144,8 @@ std::string error_of(const std::string& path, RunParts parts = RunParts::kAll) {
 // A sealed file of our own making with something wrong inside.
 void write_hostile(const std::string& path, const std::function<void(hid_t)>& fill) {
   hdf5::ImageWriter file(kUserBlockBytes);
-  hdf5::write_attributes(file.root(), {{"schema_version", std::vector<int64_t>{kRunSchemaVersion}}, {"status", std::vector<std::string>{"complete"}}});
+  hdf5::write_attributes(file.root(), {{"schema_version", std::vector<int64_t>{kRunSchemaVersion}},
+                                       {"status", std::vector<std::string>{"complete"}}});
   fill(file.root());
   write_file_atomically(path, seal_image(file.image()));
 }
@@ -190,7 +194,8 @@ TEST(RunFile, LargeTablesAndLongTexts) {
   const TempFolder dir;
   RunRecord r = sample_record();
   r.matrices.resize(3000, r.matrices[1]);
-  for (size_t i = 0; i < r.matrices.size(); ++i) r.matrices[i].d = 1.0 / static_cast<double>(i + 1);
+  for (size_t i = 0; i < r.matrices.size(); ++i)
+    r.matrices[i].d = 1.0 / static_cast<double>(i + 1);
   r.config[2].value = std::string(20000, 'v');
   r.config_source = std::string(300000, 's');
   r.eval[0].nll.assign(50000, 0.1);
@@ -260,11 +265,16 @@ TEST(RunFile, HostileContentsGiveErrors) {
   expect("column 'value' of table 'metrics' is not a number", [](hid_t f) {
     hdf5::write_table(f, "metrics", {{"value", std::vector<std::string>{"12"}}});
   });
-  expect("column 'task' of table 'metrics' is not a text", [](hid_t f) { hdf5::write_table(f, "metrics", {{"task", std::vector<double>{1}}}); });
-  expect("column 'rows' of table 'matrices' is not an integer", [](hid_t f) { hdf5::write_table(f, "matrices", {{"rows", std::vector<double>{1.5}}}); });
+  expect("column 'task' of table 'metrics' is not a text", [](hid_t f) {
+    hdf5::write_table(f, "metrics", {{"task", std::vector<double>{1}}});
+  });
+  expect("column 'rows' of table 'matrices' is not an integer", [](hid_t f) {
+    hdf5::write_table(f, "matrices", {{"rows", std::vector<double>{1.5}}});
+  });
   expect("claims", [](hid_t f) {  // rows that take no room in the file
     const hsize_t rows = 9'000'000, chunk = 1000;
-    hdf5::Handle space(H5Screate_simple(1, &rows, nullptr), H5Sclose, "space"), list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "list");
+    hdf5::Handle space(H5Screate_simple(1, &rows, nullptr), H5Sclose, "space"),
+        list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "list");
     H5Pset_chunk(list, 1, &chunk);
     hdf5::Handle type(H5Tcreate(H5T_COMPOUND, 100000), H5Tclose, "type"), text(H5Tcopy(H5T_C_S1), H5Tclose, "text");
     H5Tset_size(text, 100000);
@@ -274,7 +284,8 @@ TEST(RunFile, HostileContentsGiveErrors) {
   expect("claims", [](hid_t f) {
     hdf5::Handle eval = hdf5::make_group(f, "eval"), task = hdf5::make_group(eval, "t");
     const hsize_t n = hsize_t{1} << 60, chunk = 1000;
-    hdf5::Handle space(H5Screate_simple(1, &n, nullptr), H5Sclose, "space"), list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "list");
+    hdf5::Handle space(H5Screate_simple(1, &n, nullptr), H5Sclose, "space"),
+        list(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, "list");
     H5Pset_chunk(list, 1, &chunk);
     hdf5::Handle data(H5Dcreate2(task, "nll", H5T_NATIVE_DOUBLE, space, H5P_DEFAULT, list, H5P_DEFAULT), H5Dclose, "data");
   });
@@ -283,7 +294,8 @@ TEST(RunFile, HostileContentsGiveErrors) {
     hdf5::write_array(config, "source", {1}, {0.0});
   });
   expect("not a text of fixed length", [](hid_t f) {  // h5py writes str this way
-    hdf5::Handle config = hdf5::make_group(f, "config"), text(H5Tcopy(H5T_C_S1), H5Tclose, "text"), space(H5Screate(H5S_SCALAR), H5Sclose, "space");
+    hdf5::Handle config = hdf5::make_group(f, "config"), text(H5Tcopy(H5T_C_S1), H5Tclose, "text"),
+                 space(H5Screate(H5S_SCALAR), H5Sclose, "space");
     H5Tset_size(text, H5T_VARIABLE);
     hdf5::Handle data(H5Dcreate2(config, "source", text, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose, "data");
   });
@@ -318,7 +330,8 @@ TEST(RunFile, KilledWriterLeavesNoHalfFile) {
   RunRecord r = sample_record();
   r.trace = {{"m", "noise", {400000}, std::vector<double>(400000)}};
   uint64_t x = 1;
-  for (double& v : r.trace[0].values) v = static_cast<double>(x = x * 6364136223846793005u + 1442695040888963407u);
+  for (double& v : r.trace[0].values)
+    v = static_cast<double>(x = x * 6364136223846793005u + 1442695040888963407u);
   int whole = 0;
   for (int round = 0; round < 12; ++round) {
     const std::string path = dir / ("k" + std::to_string(round) + ".h5");
@@ -354,7 +367,8 @@ int write_in_child(const std::string& path, const std::function<void()>& limit) 
     RunRecord r = sample_record();
     r.trace = {{"m", "noise", {1000000}, std::vector<double>(1000000)}};
     uint64_t x = 1;
-    for (double& v : r.trace[0].values) v = static_cast<double>(x = x * 6364136223846793005u + 1442695040888963407u);
+    for (double& v : r.trace[0].values)
+      v = static_cast<double>(x = x * 6364136223846793005u + 1442695040888963407u);
     try {
       write_run_file(path, r);
     } catch (const ResourceError& e) {
@@ -384,7 +398,8 @@ TEST(RunFile, FileSizeLimitIsAnErrorAndLeavesNothing) {
 
 TEST(RunFile, FullDiskIsAnErrorAndLeavesNothing) {
   const TempFolder dir;
-  if (mount("none", dir.str().c_str(), "tmpfs", 0, "size=1m") != 0) GTEST_SKIP() << "no right to mount a small tmpfs; the size-limit test covers the same path";
+  if (mount("none", dir.str().c_str(), "tmpfs", 0, "size=1m") != 0)
+    GTEST_SKIP() << "no right to mount a small tmpfs; the size-limit test covers the same path";
   EXPECT_EQ(write_in_child(dir / "full.h5", [] {}), 3);
   EXPECT_TRUE(fs::is_empty(dir.str()));
   umount(dir.str().c_str());
@@ -398,8 +413,8 @@ TEST(RunFile, SamplesForOtherReaders) {
   std::string manifest = "{\"name\": \"sample\", \"points\": [";
   for (const RunRecord& r : test::sample_sweep()) {
     const std::string file = write_run_file(std::string(folder) + "/" + r.run_key.substr(0, 8) + ".h5", r);
-    manifest += (manifest.back() == '[' ? "" : ",") + std::string("{\"label\": \"") + r.label + "\", \"key\": \"" + r.run_key + "\", \"run_file\": \"" +
-                r.run_key.substr(0, 8) + ".h5\"}";
+    manifest += (manifest.back() == '[' ? "" : ",") + std::string("{\"label\": \"") + r.label + "\", \"key\": \"" + r.run_key +
+                "\", \"run_file\": \"" + r.run_key.substr(0, 8) + ".h5\"}";
   }
   write_file_atomically(std::string(folder) + "/sweep.json", manifest + "]}");
 }

@@ -27,7 +27,9 @@ RunRecord sample_record() {
   r.numerics = "reference";
   r.config_source = "name: x\n# a comment, ü\npipeline:\n  saliency: {type: sigma}\n";
   r.config_resolved = R"({"name":"x","pipeline":{"saliency":{"type":"sigma"}}})";
-  r.config = {{"name", "x", "x.yaml:1:7"}, {"pipeline.saliency.type", "sigma", "x.yaml:4:20"}, {"pipeline.saliency.ratio", "1e-05", "default"}};
+  r.config = {{"name", "x", "x.yaml:1:7"},
+              {"pipeline.saliency.type", "sigma", "x.yaml:4:20"},
+              {"pipeline.saliency.ratio", "1e-05", "default"}};
   RunProvenance& p = r.provenance;
   p.commit = "0123456789abcdef0123456789abcdef01234567";
   p.dirty = true;
@@ -47,7 +49,8 @@ RunRecord sample_record() {
   p.text_name = "wikitext2-test";
   p.text_digest = std::string(64, 'b');
   p.tokenizer_digest = std::string(64, 'c');
-  r.metrics = {{"gptq-2048", kMetricPerplexity, 32.5, 0.25, 4, "window 2048, no BOS"}, {"gptq-2048", kMetricKl, 0.125, 0.01, 4, "window 2048, no BOS"}};
+  r.metrics = {{"gptq-2048", kMetricPerplexity, 32.5, 0.25, 4, "window 2048, no BOS"},
+               {"gptq-2048", kMetricKl, 0.125, 0.01, 4, "window 2048, no BOS"}};
   r.storage.linear_weights = 106168320;
   r.storage.stored_bits = 2.25;
   r.storage.paper_weight_bits = 1.01;
@@ -72,7 +75,8 @@ RunRecord sample_record() {
   }
   r.timing = {{"quantize", 12.5, uint64_t{3} << 29}, {"evaluate", 30.25, uint64_t{1} << 30}};
   r.eval = {{"gptq-2048", {3.5, 3.25, 3.75, 3.4}, {0.1, 0.2, 0.05, 0.15}, {}}, {"odd/name%2F", {1.0}, {}, {0.5}}};
-  r.trace = {{"layers.0.q_proj", "eigenvalues", {3}, {0.0, 0.5, 1.5}}, {"layers.0.q_proj", "affinity", {2, 3}, {1, 2, 3, 4, 5, 6}}};
+  r.trace = {{"layers.0.q_proj", "eigenvalues", {3}, {0.0, 0.5, 1.5}},
+             {"layers.0.q_proj", "affinity", {2, 3}, {1, 2, 3, 4, 5, 6}}};
   return r;
 }
 
@@ -92,7 +96,8 @@ RunRecord point(char digit, const std::string& label, double perplexity, double 
   r.matrices = {matrix(0, "a", 10, 30, d), matrix(0, "b", 10, 10, d * 3)};
   r.timing = {{"quantize", 1.0 + d, uint64_t{1} << 30}};
   EvalSeries e{"gptq-2048", {}, {}, {}};
-  for (double shift : {-0.3, 0.1, 0.15, 0.05}) e.nll.push_back(std::log(perplexity) + shift);
+  for (double shift : {-0.3, 0.1, 0.15, 0.05})
+    e.nll.push_back(std::log(perplexity) + shift);
   r.eval = {e};
   return r;
 }
@@ -100,7 +105,8 @@ RunRecord point(char digit, const std::string& label, double perplexity, double 
 
 std::vector<RunRecord> sample_sweep() {
   std::vector<RunRecord> out{point('a', "full precision", 24.15, 16, 16, 0), point('b', "rtn 4 bit", 42.7, 4, 4.03, 0.01),
-                             point('c', "sage_paper", 1234567.0, 1.06, 3.2, 0.3), point('d', "sage_honest", 32.5, 2.0, 2.25, 0.1)};
+                             point('c', "sage_paper", 1234567.0, 1.06, 3.2, 0.3),
+                             point('d', "sage_honest", 32.5, 2.0, 2.25, 0.1)};
   out[0].full_precision = true;
   out[0].matrices.clear();
   RunRecord failed = point('e', "broken", 1, 1, 1, 1);

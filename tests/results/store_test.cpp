@@ -36,7 +36,8 @@ TEST(Store, Paths) {
   const Store s("/x");
   EXPECT_EQ(s.path_of(kKey), "/x/runs/ab/" + kKey + ".h5");
   EXPECT_EQ(s.failed_path_of(kKey), "/x/runs/ab/" + kKey + ".failed.h5");
-  for (const char* bad : {"", "ab12", "../../../etc/passwd", "ABCDEF0123456789", "ab12cd34/5"}) EXPECT_THROW(s.path_of(bad), UserError) << bad;
+  for (const char* bad : {"", "ab12", "../../../etc/passwd", "ABCDEF0123456789", "ab12cd34/5"})
+    EXPECT_THROW(s.path_of(bad), UserError) << bad;
 }
 
 TEST(Store, PutGetListFind) {
@@ -48,10 +49,12 @@ TEST(Store, PutGetListFind) {
   s.put(sample_record());
   EXPECT_TRUE(s.exists(kKey));
   EXPECT_EQ(s.get(kKey).label, sample_record().label);
-  for (const RunRecord& r : test::sample_sweep()) s.put(r);
+  for (const RunRecord& r : test::sample_sweep())
+    s.put(r);
   const std::vector<StoredRun> runs = s.list();
   ASSERT_EQ(runs.size(), 6u);
-  for (size_t i = 1; i < runs.size(); ++i) EXPECT_LT(runs[i - 1].path, runs[i].path);
+  for (size_t i = 1; i < runs.size(); ++i)
+    EXPECT_LT(runs[i - 1].path, runs[i].path);
   EXPECT_EQ(s.find("ab12"), std::vector<std::string>{kKey});
   EXPECT_EQ(s.find("eeee").size(), 1u);  // failed runs are found too
   EXPECT_TRUE(s.failed(std::string(64, 'e')));
@@ -113,7 +116,8 @@ TEST(Claim, DeadProcessIsTakenOverAtOnce) {
     const auto claim = s.claim(kKey);
     const char ok = claim ? 'y' : 'n';
     if (write(pipes[1], &ok, 1) != 1) _exit(1);
-    for (;;) pause();
+    for (;;)
+      pause();
   }
   char ok = 0;
   ASSERT_EQ(read(pipes[0], &ok, 1), 1);
@@ -174,10 +178,13 @@ TEST(Claim, StaleTakeoverHasOneWinner) {
     set_age(file, 100);
     std::vector<std::optional<Claim>> claims(8);
     std::vector<std::thread> threads;
-    for (auto& c : claims) threads.emplace_back([&c, &s] { c = s.claim(kKey); });
-    for (auto& t : threads) t.join();
+    for (auto& c : claims)
+      threads.emplace_back([&c, &s] { c = s.claim(kKey); });
+    for (auto& t : threads)
+      t.join();
     int winners = 0;
-    for (const auto& c : claims) winners += c.has_value();
+    for (const auto& c : claims)
+      winners += c.has_value();
     EXPECT_EQ(winners, 1);
   }
 }

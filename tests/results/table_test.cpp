@@ -107,7 +107,8 @@ TEST(Table, LineBreaksDoNotBreakRows) {
 TEST(Table, LongCaptionsWrapAtWords) {
   Table t({{"a"}});
   std::string caption;
-  for (int i = 0; i < 40; ++i) caption += "word ";
+  for (int i = 0; i < 40; ++i)
+    caption += "word ";
   t.set_caption(caption);
   const std::string text = t.render(TableFormat::kText);
   for (size_t at = 0; at < text.size();) {

@@ -32,13 +32,15 @@ HalfNormalGroups half_normal_groups(int groups, double salient_share, bool equal
   HalfNormalGroups g;
   g.threshold = salient_share > 0 ? quantile(1 - salient_share) : 12.0;
   const double kept = 1 - salient_share;
-  for (int k = 1; k < groups; ++k) g.cuts.push_back(quantile(kept * k / groups));
+  for (int k = 1; k < groups; ++k)
+    g.cuts.push_back(quantile(kept * k / groups));
   std::vector<double> share;
   for (int step = 0;; ++step) {
     g.means.clear();
     share.clear();
     for (int k = 0; k < groups; ++k) {
-      const double a = k == 0 ? 0.0 : g.cuts[static_cast<size_t>(k) - 1], b = k + 1 == groups ? g.threshold : g.cuts[static_cast<size_t>(k)];
+      const double a = k == 0 ? 0.0 : g.cuts[static_cast<size_t>(k) - 1],
+                   b = k + 1 == groups ? g.threshold : g.cuts[static_cast<size_t>(k)];
       share.push_back(integral(density, a, b));
       g.means.push_back(integral([](double x) { return x * density(x); }, a, b) / share.back());
     }

@@ -18,7 +18,8 @@ void expect_documented(const Registry<I>& registry, std::vector<std::string> nam
   for (const ComponentInfo& info : registry.list()) {
     EXPECT_FALSE(info.doc.empty()) << info.name;
     EXPECT_GE(info.version, 1);
-    for (const ParamInfo& p : info.params) EXPECT_FALSE(p.doc.empty()) << info.name << "." << p.name;
+    for (const ParamInfo& p : info.params)
+      EXPECT_FALSE(p.doc.empty()) << info.name << "." << p.name;
     // Canonical form: every default filled in, and stable.
     const Value canonical = registry.canonical(Value::scalar(info.name), "test");
     EXPECT_EQ(canonical_json(registry.canonical(canonical, "test")), canonical_json(canonical));
@@ -41,7 +42,8 @@ TEST(Registered, ParametersReachTheComponent) {
   Block block(make_random("gauss", 64, 128, 1));
   const auto grouping = r.grouping.make(parse_yaml("{type: kmeans, groups: 5}", "test"), "pipeline.grouping");
   EXPECT_EQ(block.groups(*grouping, block.none()).groups, 5);
-  const auto spectral = r.grouping.make(parse_yaml("{type: spectral, groups: 3, knn: 7, affinity: rbf, sil_space: embedding}", "test"), "x");
+  const auto spectral =
+      r.grouping.make(parse_yaml("{type: spectral, groups: 3, knn: 7, affinity: rbf, sil_space: embedding}", "test"), "x");
   EXPECT_EQ(block.groups(*spectral, block.none()).groups, 3);
   const auto brent = r.threshold.make(parse_yaml("{type: brent, objective: budget, budget: 1.5, lo: 0.01}", "test"), "x");
   EXPECT_EQ(brent->lowest_ratio(), 0.01);

@@ -44,15 +44,18 @@ TEST(SigmaSaliency, CutsBySigmasAndByShareAgreeOnNormalWeights) {
 
 TEST(SigmaSaliency, MatchesTheDefinitionElementByElement) {
   Matrix w = make_random("t5", 37, 71, 3);
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] += 0.4f;
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] += 0.4f;
   Block block(Matrix::copy(w.view()));
   for (const bool centered : {true, false}) {
     const SigmaSaliency filter({centered ? SigmaSaliency::Center::kMatrix : SigmaSaliency::Center::kZero});
     double mean = 0;
-    for (int64_t k = 0; k < w.size(); ++k) mean += w.data()[k];
+    for (int64_t k = 0; k < w.size(); ++k)
+      mean += w.data()[k];
     const float mu = centered ? static_cast<float>(mean / static_cast<double>(w.size())) : 0.0f;
     std::vector<float> deviation;
-    for (int64_t k = 0; k < w.size(); ++k) deviation.push_back(std::abs(w.data()[k] - mu));
+    for (int64_t k = 0; k < w.size(); ++k)
+      deviation.push_back(std::abs(w.data()[k] - mu));
     for (const double r : {0.003, 0.05, 0.5, 1.0}) {
       std::vector<float> sorted = deviation;
       std::sort(sorted.begin(), sorted.end());
@@ -66,7 +69,8 @@ TEST(SigmaSaliency, MatchesTheDefinitionElementByElement) {
 
 TEST(SigmaSaliency, TheCenterMattersOnShiftedWeights) {
   Matrix w = make_random("gauss", 64, 64, 1);
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] += 1.0f;
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] += 1.0f;
   Block block(std::move(w));
   EXPECT_FALSE(block.mask(SigmaSaliency({SigmaSaliency::Center::kMatrix}), 0.05).bits() ==
                block.mask(SigmaSaliency({SigmaSaliency::Center::kZero}), 0.05).bits());
@@ -84,7 +88,8 @@ TEST(Saliency, RatioZeroSelectsNothing) {
 
 TEST(Saliency, TiesAreNeverSplit) {
   Matrix w(8, 64);
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] = k % 4 == 0 ? 2.0f : 1.0f;  // a quarter ties at the top
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] = k % 4 == 0 ? 2.0f : 1.0f;  // a quarter ties at the top
   Block block(std::move(w));
   EXPECT_EQ(block.mask(MagnitudeSaliency({}), 0.1).count(), 0);       // the cut falls among the equal ones
   EXPECT_EQ(block.mask(MagnitudeSaliency({}), 0.5).count(), 8 * 16);  // the cut falls below all of them
@@ -93,17 +98,20 @@ TEST(Saliency, TiesAreNeverSplit) {
 
 TEST(MagnitudeSaliency, EqualsSigmaAroundZero) {
   Block block(make_random("t5", 40, 100, 2));
-  EXPECT_TRUE(block.mask(MagnitudeSaliency({}), 0.03).bits() == block.mask(SigmaSaliency({SigmaSaliency::Center::kZero}), 0.03).bits());
+  EXPECT_TRUE(block.mask(MagnitudeSaliency({}), 0.03).bits() ==
+              block.mask(SigmaSaliency({SigmaSaliency::Center::kZero}), 0.03).bits());
 }
 
 TEST(MagnitudeSaliency, RowsKeepTheSameShare) {
   Matrix w = make_random("gauss", 20, 130, 2);
   for (int64_t i = 0; i < w.rows(); ++i)
-    for (int64_t j = 0; j < w.cols(); ++j) w(i, j) *= static_cast<float>(1 + i);
+    for (int64_t j = 0; j < w.cols(); ++j)
+      w(i, j) *= static_cast<float>(1 + i);
   Block block(std::move(w));
   const SaliencyMask rows = block.mask(MagnitudeSaliency({MagnitudeSaliency::Scope::kRow}), 0.1);
   const SaliencyMask all = block.mask(MagnitudeSaliency({}), 0.1);
-  for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(rows.bits().count_row(i), 130 - 1 - 116);  // floor(.9 * 129) = 116
+  for (int64_t i = 0; i < 20; ++i)
+    EXPECT_EQ(rows.bits().count_row(i), 130 - 1 - 116);  // floor(.9 * 129) = 116
   EXPECT_NE(all.bits().count_row(0), all.bits().count_row(19));
 }
 
@@ -127,17 +135,21 @@ TEST(ColumnSaliency, KeepsTheColumnsOfMostEnergy) {
 TEST(ColumnSaliency, OutliersRankOtherwiseThanEnergy) {
   Matrix w = Matrix::zeros(50, 10);
   for (int64_t i = 0; i < 50; ++i)
-    for (int64_t j = 0; j < 10; ++j) w(i, j) = (i + j) % 2 == 0 ? 0.1f : -0.1f;
-  w(0, 2) = 9.0f;                                  // one huge weight: most energy
-  for (int i = 0; i < 6; ++i) w(i, 7) = 3.0f;      // six outliers, less energy
+    for (int64_t j = 0; j < 10; ++j)
+      w(i, j) = (i + j) % 2 == 0 ? 0.1f : -0.1f;
+  w(0, 2) = 9.0f;  // one huge weight: most energy
+  for (int i = 0; i < 6; ++i)
+    w(i, 7) = 3.0f;  // six outliers, less energy
   Block block(std::move(w));
   EXPECT_TRUE(ColumnSaliency({ColumnSaliency::By::kEnergy, 2.5}).score(block.ctx())->select({Cut::Unit::kCount, 1}).test(0, 2));
-  EXPECT_TRUE(ColumnSaliency({ColumnSaliency::By::kOutliers, 2.5}).score(block.ctx())->select({Cut::Unit::kCount, 1}).test(0, 7));
+  EXPECT_TRUE(
+      ColumnSaliency({ColumnSaliency::By::kOutliers, 2.5}).score(block.ctx())->select({Cut::Unit::kCount, 1}).test(0, 7));
 }
 
 TEST(ColumnSaliency, EqualColumnsGoLeftToRight) {
   Matrix w(4, 6);
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] = 1.0f;
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] = 1.0f;
   Block block(std::move(w));
   const SaliencyMask mask = ColumnSaliency({}).score(block.ctx())->select({Cut::Unit::kCount, 2});
   EXPECT_TRUE(mask.test(0, 0) && mask.test(0, 1) && !mask.test(0, 2));
@@ -148,10 +160,11 @@ TEST(RandomSaliency, IsSeededNestedAndExact) {
   const RandomSaliency filter({});
   const SaliencyMask small = a.mask(filter, 0.05), large = a.mask(filter, 0.4);
   EXPECT_EQ(small.count(), a.mask(MagnitudeSaliency({}), 0.05).count());
-  EXPECT_TRUE(small.bits() == b.mask(filter, 0.05).bits());  // the weights do not matter
-  EXPECT_FALSE(small.bits() == c.mask(filter, 0.05).bits()); // the seed does
+  EXPECT_TRUE(small.bits() == b.mask(filter, 0.05).bits());   // the weights do not matter
+  EXPECT_FALSE(small.bits() == c.mask(filter, 0.05).bits());  // the seed does
   for (int64_t i = 0; i < 64; ++i)
-    for (int64_t j = 0; j < 130; ++j) ASSERT_TRUE(!small.test(i, j) || large.test(i, j));
+    for (int64_t j = 0; j < 130; ++j)
+      ASSERT_TRUE(!small.test(i, j) || large.test(i, j));
   EXPECT_EQ(a.mask(filter, 1.0).count(), 64 * 130 - 1);
 }
 

@@ -1,16 +1,18 @@
+#include "strategies/grouping/spectral.h"
+
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <cstdio>
-#include <set>
 
 #include "core/util/errors.h"
 #include "strategies/grouping/equal_count.h"
 #include "strategies/grouping/kmeans.h"
+#include "strategies/grouping/magnitude_groups.h"
+#include "strategies/grouping/magnitude_profile.h"
 #include "strategies/grouping/single.h"
-#include "strategies/grouping/spectral.h"
+#include "strategies/saliency/magnitude.h"
 #include "strategies/saliency/sigma.h"
 #include "tests/strategies_a/support.h"
 
@@ -22,7 +24,8 @@ using Feature = SpectralGrouping::Feature;
 
 KMeansGrouping kmeans(int groups) { return KMeansGrouping({groups, 2000}); }
 
-// --- random 4096 x 4096 normal, r = 1 % ------------------------------------------------------------------------------------------
+// --- random 4096 x 4096 normal, r = 1 %
+// ------------------------------------------------------------------------------------------
 
 // D of the whole code: the unsalient error plus what four-bit salient codes add on normal weights (1.2e-4 of the energy).
 constexpr double kSalientError = 1.2e-4;
@@ -37,18 +40,38 @@ TEST(RandomNormal4096, GraphAndKMeans) {
   const double chosen = block.error(own, mask) + kSalientError;
   EXPECT_GE(chosen, .100);
   EXPECT_LE(chosen, .107);
+
+  // D of a set of cuts without touching the matrix again.
+  const MagnitudeProfile profile(oracle(), block.w().view(), {&mask, false});
+  const auto error = [&](const GroupingModel& model) {
+    const auto cuts = dynamic_cast<const MagnitudeGroups&>(model).cuts();
+    return profile.squared_error(std::vector<double>(cuts.begin(), cuts.end())) / block.energy() + kSalientError;
+  };
+  EXPECT_NEAR(error(*graph.prepare(block.ctx(), mask, {})), chosen, 1e-5);
   const double best[] = {.0965, .0264, .0069}, low[] = {.100, .033, .010}, high[] = {.107, .038, .013};
   const int groups[] = {2, 4, 8};
   for (int k = 0; k < 3; ++k) {
-    const double by_means = block.error(kmeans(groups[k]), mask), by_graph = block.error(graph, mask, groups[k]);
-    EXPECT_NEAR(by_means + kSalientError, best[k], 3e-4);
-    EXPECT_GE(by_graph + kSalientError, low[k]);
-    EXPECT_LE(by_graph + kSalientError, high[k]);
-    EXPECT_LE(by_means, by_graph);
+    const double by_means = error(*kmeans(groups[k]).prepare(block.ctx(), mask, {}));
+    EXPECT_NEAR(by_means, best[k], 3e-4);
+    // One sample of nodes scatters by 4 % at K = 4 and 8 % at K = 8; the mean over samples is what can be compared.
+    const int samples = 16;
+    double mean = 0;
+    for (int seed = 0; seed < samples; ++seed) {
+      BlockContext ctx = block.ctx();
+      ctx.seed = static_cast<uint64_t>(seed);
+      const double by_graph = error(*graph.prepare(ctx, mask, groups[k]));
+      EXPECT_LE(by_means, by_graph);
+      EXPECT_GE(by_graph, 0.85 * low[k]);
+      EXPECT_LE(by_graph, high[k]);
+      mean += by_graph / samples;
+    }
+    EXPECT_GE(mean, low[k]) << "K " << groups[k];
+    EXPECT_LE(mean, high[k]) << "K " << groups[k];
   }
 }
 
-// --- what the graph does -----------------------------------------------------------------------------------------------------------
+// --- what the graph does
+// -----------------------------------------------------------------------------------------------------------
 
 TEST(SpectralGrouping, NeverBeatsKMeansAndRefinementReachesIt) {
   for (const char* kind : {"gauss", "t5", "t10+s"}) {
@@ -76,7 +99,8 @@ TEST(SpectralGrouping, ClustersAreNearlyEqualInCount) {
     params.assign = SpectralGrouping::Assign::kBoundary;
     const auto moments = block.moments(block.groups(SpectralGrouping(params), mask), mask);
     for (const Moments& m : moments)
-      EXPECT_NEAR(static_cast<double>(m.count) / static_cast<double>(mask.rows() * mask.cols() - mask.count()), 0.25, 0.07) << kind;
+      EXPECT_NEAR(static_cast<double>(m.count) / static_cast<double>(mask.rows() * mask.cols() - mask.count()), 0.25, 0.07)
+          << kind;
   }
 }
 
@@ -116,7 +140,8 @@ TEST(SpectralGrouping, SignedFeatureFindsSigns) {
     const double mu = sum[static_cast<size_t>(g)] / count[static_cast<size_t>(g)];
     for (int64_t i = 0; i < 1024; ++i)
       for (int64_t j = 0; j < 1024; ++j)
-        if (!mask.test(i, j) && map.at(i, j) == static_cast<uint32_t>(g)) s1 += std::abs(block.w()(i, j) - mu), s2 += std::pow(block.w()(i, j) - mu, 2);
+        if (!mask.test(i, j) && map.at(i, j) == static_cast<uint32_t>(g))
+          s1 += std::abs(block.w()(i, j) - mu), s2 += std::pow(block.w()(i, j) - mu, 2);
     shifted += s2 - s1 * s1 / count[static_cast<size_t>(g)];
   }
   EXPECT_NEAR(shifted / block.energy(), .106, .004);
@@ -174,7 +199,11 @@ TEST(SpectralGrouping, EveryOptionChangesTheLabels) {
   EXPECT_NE(base, labels([](Params& p) { p.assign = SpectralGrouping::Assign::kBoundary; }));
   EXPECT_NE(base, labels([](Params& p) { p.refine = 5; }));
   EXPECT_NE(base, labels([](Params& p) { p.groups = 4; }));
-  EXPECT_NE(base, labels([](Params& p) { p.groups.reset(); p.kmin = 5; p.kmax = 6; }));
+  EXPECT_NE(base, labels([](Params& p) {
+              p.groups.reset();
+              p.kmin = 5;
+              p.kmax = 6;
+            }));
 }
 
 TEST(SpectralGrouping, SeedsDifferAndRepeat) {
@@ -186,12 +215,34 @@ TEST(SpectralGrouping, SeedsDifferAndRepeat) {
   EXPECT_FALSE(a.groups(SpectralGrouping(params), mask).element == b.groups(SpectralGrouping(params), mask).element);
 }
 
+TEST(SpectralGrouping, ThreadsDoNotMatter) {
+  Block block(make_random("t10+s", 300, 320, 4));
+  const int before = omp_get_max_threads();
+  for (const Feature feature : {Feature::kAbs, Feature::kAbsPos}) {
+    Params params;
+    params.feature = feature;
+    params.refine = 3;
+    std::vector<std::vector<uint8_t>> labels;
+    for (const int threads : {1, 2, 5}) {
+      omp_set_num_threads(threads);
+      const SaliencyMask mask = block.mask(MagnitudeSaliency({MagnitudeSaliency::Scope::kRow}), 0.01);
+      labels.push_back(block.groups(SpectralGrouping(params), mask).element);
+      const auto equal = block.groups(EqualCountGrouping({5}), mask).element;
+      labels.back().insert(labels.back().end(), equal.begin(), equal.end());
+    }
+    omp_set_num_threads(before);
+    EXPECT_EQ(labels[0], labels[1]);
+    EXPECT_EQ(labels[0], labels[2]);
+  }
+}
+
 // With every weight a node the sample is the same multiset in any order, and so are the groups.
 TEST(SpectralGrouping, PermutationLeavesTheGroupsGivenTheSameNodes) {
   const Matrix w = make_random("t5", 48, 64, 8);
   Matrix turned(w.rows(), w.cols());
   for (int64_t i = 0; i < w.rows(); ++i)
-    for (int64_t j = 0; j < w.cols(); ++j) turned((i * 7 + 3) % 48, (j * 5 + 1) % 64) = w(i, j);
+    for (int64_t j = 0; j < w.cols(); ++j)
+      turned((i * 7 + 3) % 48, (j * 5 + 1) % 64) = w(i, j);
   Block a(Matrix::copy(w.view())), b(std::move(turned));
   const SaliencyMask none = a.none();
   Params params;
@@ -200,7 +251,8 @@ TEST(SpectralGrouping, PermutationLeavesTheGroupsGivenTheSameNodes) {
   EXPECT_EQ(a.trace().scalars().at("grouping.nodes"), 48 * 64);
   ASSERT_EQ(x.groups, y.groups);
   for (int64_t i = 0; i < w.rows(); ++i)
-    for (int64_t j = 0; j < w.cols(); ++j) ASSERT_EQ(x.at(i, j), y.at((i * 7 + 3) % 48, (j * 5 + 1) % 64));
+    for (int64_t j = 0; j < w.cols(); ++j)
+      ASSERT_EQ(x.at(i, j), y.at((i * 7 + 3) % 48, (j * 5 + 1) % 64));
 }
 
 TEST(SpectralGrouping, ScalingLeavesTheLabels) {
@@ -238,7 +290,8 @@ TEST(SpectralGrouping, FewUnsalientWeights) {
   Block block(make_random("gauss", 4, 8, 4));
   for (const int salient : {0, 20, 29, 30, 31, 32}) {
     BitMask bits(4, 8);
-    for (int k = 0; k < salient; ++k) bits.set(k / 8, k % 8);
+    for (int k = 0; k < salient; ++k)
+      bits.set(k / 8, k % 8);
     const SaliencyMask mask = SaliencyMask::elements(bits);
     for (const Feature feature : {Feature::kAbs, Feature::kSigned, Feature::kAbsRowCol, Feature::kAbsPos}) {
       Params params;
@@ -252,7 +305,8 @@ TEST(SpectralGrouping, FewUnsalientWeights) {
 
 TEST(SpectralGrouping, MatricesWithFewValues) {
   Matrix w(64, 64);
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] = static_cast<float>(k % 3) * (k % 2 == 0 ? 0.5f : -0.5f);  // 0, .5, 1
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] = static_cast<float>(k % 3) * (k % 2 == 0 ? 0.5f : -0.5f);  // 0, .5, 1
   Block block(std::move(w));
   const SaliencyMask none = block.none();
   const GroupMap map = block.groups(SpectralGrouping(Params{}), none);

@@ -29,7 +29,9 @@ class Block {
   Trace& trace() { return trace_; }
   double energy() const { return energy_; }
 
-  SaliencyMask mask(const SaliencyFilter& filter, double ratio) { return filter.score(ctx())->select({Cut::Unit::kRatio, ratio}); }
+  SaliencyMask mask(const SaliencyFilter& filter, double ratio) {
+    return filter.score(ctx())->select({Cut::Unit::kRatio, ratio});
+  }
   SaliencyMask none() const { return SaliencyMask::none(w_.rows(), w_.cols()); }
   GroupMap groups(const GroupingStrategy& strategy, const SaliencyMask& mask, std::optional<int64_t> forced = {}) {
     return strategy.prepare(ctx(), mask, forced)->assign(ctx(), mask);
@@ -40,9 +42,10 @@ class Block {
     return m;
   }
   // sum over the unsalient weights of (|w| - mean |w| of the group)^2, over the energy of all weights.
-  double error(const GroupMap& map, const SaliencyMask& mask) {
+  double error(const GroupMap& map, const SaliencyMask& mask) { return error(moments(map, mask)); }
+  double error(const std::vector<Moments>& groups) const {
     double e = 0;
-    for (const Moments& m : moments(map, mask))
+    for (const Moments& m : groups)
       if (m.count > 0) e += m.sq_sum - m.abs_sum * m.abs_sum / static_cast<double>(m.count);
     return e / energy_;
   }
@@ -59,7 +62,8 @@ class Block {
 
 inline Matrix scaled(const Matrix& w, float factor) {
   Matrix out = Matrix::copy(w.view());
-  for (int64_t k = 0; k < out.size(); ++k) out.data()[k] *= factor;
+  for (int64_t k = 0; k < out.size(); ++k)
+    out.data()[k] *= factor;
   return out;
 }
 

@@ -44,7 +44,8 @@ Drawn draw(size_t n, const std::vector<double>& weights, uint64_t seed) {
   for (size_t k = 0; k < n; ++k) {
     double u = rng.uniform() * total;
     size_t s = 0;
-    while (s + 1 < weights.size() && u >= weights[s]) u -= weights[s++];
+    while (s + 1 < weights.size() && u >= weights[s])
+      u -= weights[s++];
     d.symbols.push_back(static_cast<uint8_t>(s));
     ++d.count.histogram[s];
   }
@@ -68,7 +69,8 @@ TEST(SymbolCoders, EverySizeAndAlphabet) {
         SCOPED_TRACE(std::to_string(alphabet) + " x " + std::to_string(n));
         expect_symbols_survive(*coder, draw(n, std::vector<double>(static_cast<size_t>(alphabet), 1.0), n).symbols, alphabet);
         std::vector<double> skewed(static_cast<size_t>(alphabet));
-        for (size_t s = 0; s < skewed.size(); ++s) skewed[s] = std::pow(.4, static_cast<double>(s));
+        for (size_t s = 0; s < skewed.size(); ++s)
+          skewed[s] = std::pow(.4, static_cast<double>(s));
         expect_symbols_survive(*coder, draw(n, skewed, n).symbols, alphabet);
         expect_symbols_survive(*coder, std::vector<uint8_t>(n, static_cast<uint8_t>(alphabet - 1)), alphabet);
       }
@@ -87,7 +89,8 @@ TEST(RawCoder, LayoutIsLeastSignificantBitFirst) {
   const RawCoder raw({});
   const auto bytes = [](std::vector<int> v) {
     std::vector<std::byte> out;
-    for (int b : v) out.push_back(static_cast<std::byte>(b));
+    for (int b : v)
+      out.push_back(static_cast<std::byte>(b));
     return out;
   };
   const std::vector<uint8_t> bits = {1, 0, 1, 1, 0, 0, 0, 1, 1};
@@ -107,23 +110,28 @@ TEST(RawCoder, MatchesBitByBitPacking) {
     std::vector<std::byte> expected((s.size() * static_cast<size_t>(bits) + 7) / 8);
     for (size_t k = 0; k < s.size(); ++k)
       for (int b = 0; b < bits; ++b)
-        if ((s[k] >> b) & 1) expected[(k * static_cast<size_t>(bits) + static_cast<size_t>(b)) / 8] |= static_cast<std::byte>(1 << ((k * static_cast<size_t>(bits) + static_cast<size_t>(b)) % 8));
+        if ((s[k] >> b) & 1)
+          expected[(k * static_cast<size_t>(bits) + static_cast<size_t>(b)) / 8] |=
+              static_cast<std::byte>(1 << ((k * static_cast<size_t>(bits) + static_cast<size_t>(b)) % 8));
     EXPECT_EQ(raw.encode_symbols(s, 1 << bits), expected);
   }
 }
 
 TEST(RangeCoder, SymbolsComeWithinHalfAPercentOfTheirEntropy) {
   const RangeCoder coder({});
-  const std::vector<std::vector<double>> laws = {{.9, .1}, {.99, .01}, {.999, .001}, {.5, .3, .1, .1}, {.4, .2, .1, .1, .05, .05, .05, .05}, std::vector<double>(5, 1.0)};
+  const std::vector<std::vector<double>> laws = {
+      {.9, .1}, {.99, .01}, {.999, .001}, {.5, .3, .1, .1}, {.4, .2, .1, .1, .05, .05, .05, .05}, std::vector<double>(5, 1.0)};
   for (const auto& law : laws) {
     const Drawn d = draw(600000, law, law.size());
     const double bits = 8.0 * static_cast<double>(coder.encode_symbols(d.symbols, d.count.alphabet).size());
-    const double table = 40.0 * static_cast<double>(law.size()) + 3 * (4 * 64 + 32);  // frequencies, states and lengths of three pieces
+    const double table =
+        40.0 * static_cast<double>(law.size()) + 3 * (4 * 64 + 32);  // frequencies, states and lengths of three pieces
     EXPECT_LE(bits, 1.005 * d.bits + table);
     EXPECT_GE(bits, d.bits);
   }
   std::vector<double> normal;  // 8-bit codes of a normal variable
-  for (int s = 0; s < 256; ++s) normal.push_back(std::exp(-.5 * std::pow((s - 128) / 32.0, 2)));
+  for (int s = 0; s < 256; ++s)
+    normal.push_back(std::exp(-.5 * std::pow((s - 128) / 32.0, 2)));
   const Drawn d = draw(600000, normal, 4);
   EXPECT_LE(8.0 * static_cast<double>(coder.encode_symbols(d.symbols, 256).size()), 1.005 * d.bits + 256 * 29 + 864);
 }
@@ -139,7 +147,8 @@ TEST(SymbolCoders, EstimatesMatchTheCodedSize) {
   for (const auto& coder : coders()) {
     if (!coder->codes_symbols()) continue;
     for (size_t n : {40u, 3000u, 50000u, 700000u})
-      for (const std::vector<double>& law : std::vector<std::vector<double>>{{1}, {1, 1}, {.9, .1}, {.995, .005}, {.6, .3, .1}, {.5, .2, .1, .1, .05, .03, .01, .01}}) {
+      for (const std::vector<double>& law : std::vector<std::vector<double>>{
+               {1}, {1, 1}, {.9, .1}, {.995, .005}, {.6, .3, .1}, {.5, .2, .1, .1, .05, .03, .01, .01}}) {
         const Drawn d = draw(n, law, n);
         const double bits = 8.0 * static_cast<double>(coder->encode_symbols(d.symbols, d.count.alphabet).size());
         EXPECT_NEAR(coder->symbol_bits(d.count), bits, .01 * bits + 100) << n << " of " << law.size();
@@ -154,14 +163,17 @@ TEST(SymbolCoders, EstimatesMatchTheCodedSize) {
 std::vector<BitMask> masks() {
   std::vector<BitMask> out;
   uint64_t seed = 0;
-  for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {1, 63}, {1, 64}, {1, 65}, {1, 5000}, {70, 1}, {33, 65}, {64, 576}, {3, 70000}, {2, 65536}, {2, 65535}})
-    for (double r : {0.0, .001, .01, .1, .5, .9, 1.0}) out.push_back(test::random_bits(rows, cols, r, ++seed));
+  for (const auto& [rows, cols] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 1}, {1, 63}, {1, 64}, {1, 65}, {1, 5000}, {70, 1}, {33, 65}, {64, 576}, {3, 70000}, {2, 65536}, {2, 65535}})
+    for (double r : {0.0, .001, .01, .1, .5, .9, 1.0})
+      out.push_back(test::random_bits(rows, cols, r, ++seed));
   BitMask corner(300, 700);
   corner.set(299, 699);
   out.push_back(corner);
   BitMask clustered(200, 640);  // whole columns, as outlier channels give
   for (int64_t i = 0; i < 200; ++i)
-    for (int64_t j : {3, 77, 78, 79, 500}) clustered.set(i, j);
+    for (int64_t j : {3, 77, 78, 79, 500})
+      clustered.set(i, j);
   out.push_back(clustered);
   return out;
 }
@@ -171,15 +183,17 @@ TEST(PositionCoders, EveryShapeAndRatio) {
     if (!coder->codes_positions()) continue;
     for (const BitMask& m : masks()) {
       const std::vector<std::byte> bytes = coder->encode_positions(m);
-      ASSERT_EQ(coder->decode_positions(bytes, m.rows(), m.cols()), m) << m.rows() << " x " << m.cols() << ", " << m.count() << " set";
+      ASSERT_EQ(coder->decode_positions(bytes, m.rows(), m.cols()), m)
+          << m.rows() << " x " << m.cols() << ", " << m.count() << " set";
       const double bits = 8.0 * static_cast<double>(bytes.size());
-      EXPECT_NEAR(coder->position_bits(m), bits, .01 * bits + 100) << m.rows() << " x " << m.cols() << ", " << m.count() << " set";
+      EXPECT_NEAR(coder->position_bits(m), bits, .01 * bits + 100)
+          << m.rows() << " x " << m.cols() << ", " << m.count() << " set";
     }
   }
 }
 
-// Bits for n = 4096 and r = .01: bitmap 1, row lists r ceil(log2 n) + 16/n = .1239, byte gaps 8 r (1 + (1-r)^255) + 16/n, and the
-// entropy H2(r) = .0808.
+// Bits for n = 4096 and r = .01: bitmap 1, row lists r ceil(log2 n) + 16/n = .1239, byte gaps 8 r (1 + (1-r)^255) + 16/n, and
+// the entropy H2(r) = .0808.
 TEST(PositionCoders, BitsPerWeightOf4096Columns) {
   const BitMask m = test::random_bits(512, 4096, .01, 99);
   const double n = 512.0 * 4096, r = static_cast<double>(m.count()) / n;
@@ -203,7 +217,8 @@ TEST(RangeCoder, PositionsComeNearTheirEntropyAtEveryRatio) {
   }
   BitMask columns(1000, 1000);  // clustered positions beat H2 because runs have their own frequencies
   for (int64_t i = 0; i < 1000; ++i)
-    for (int64_t j = 0; j < 10; ++j) columns.set(i, j * 100);
+    for (int64_t j = 0; j < 10; ++j)
+      columns.set(i, j * 100);
   EXPECT_LT(8.0 * static_cast<double>(RangeCoder({}).encode_positions(columns).size()), 1e6 * entropy({.01, .99}) * .6);
 }
 
@@ -276,10 +291,12 @@ TEST(Coders, DamagedSymbolsAreNeverAccepted) {
     int refused = 0;
     for (int trial = 0; trial < 300; ++trial) {
       std::vector<std::byte> bad = good;
-      for (int k = 0; k < 3; ++k) bad[rng.below(bad.size())] = static_cast<std::byte>(rng.below(256));
+      for (int k = 0; k < 3; ++k)
+        bad[rng.below(bad.size())] = static_cast<std::byte>(rng.below(256));
       try {
         coder->decode_symbols(bad, 5, out);
-        for (uint8_t s : out) ASSERT_LT(s, 5);
+        for (uint8_t s : out)
+          ASSERT_LT(s, 5);
       } catch (const ResourceError&) {
         ++refused;
       }
@@ -303,11 +320,13 @@ TEST(Coders, DamagedPositionsAreNeverAccepted) {
       EXPECT_THROW(coder->decode_positions(good, rows, cols), ResourceError);
     for (int trial = 0; trial < 300; ++trial) {
       std::vector<std::byte> bad = good;
-      for (int k = 0; k < 3; ++k) bad[rng.below(bad.size())] = static_cast<std::byte>(rng.below(256));
+      for (int k = 0; k < 3; ++k)
+        bad[rng.below(bad.size())] = static_cast<std::byte>(rng.below(256));
       try {
         const BitMask back = coder->decode_positions(bad, 60, 300);
         ASSERT_EQ(back.rows(), 60);
-        for (int64_t i = 0; i < 60; ++i) ASSERT_EQ(back.row(i)[4] & ~back.valid_bits(4), 0u);
+        for (int64_t i = 0; i < 60; ++i)
+          ASSERT_EQ(back.row(i)[4] & ~back.valid_bits(4), 0u);
       } catch (const ResourceError&) {
       }
     }

@@ -1,5 +1,5 @@
-// Expected numbers: closed forms for the normal and Laplace distributions, and an independent NumPy implementation on the RNG-free
-// fixture matrices (parameters in double there, so FP32 parameters here).
+// Expected numbers: closed forms for the normal and Laplace distributions, and an independent NumPy implementation on the
+// RNG-free fixture matrices (parameters in double there, so FP32 parameters here).
 #include "strategies/quantizer/binary.h"
 #include "strategies/quantizer/multibit.h"
 #include "strategies/quantizer/rtn.h"
@@ -54,17 +54,20 @@ TEST(QuantizerGolden, BinaryByPosition) {
     g.block = block;
     if (shape == LabelShape::kColumn) {
       g.groups = 1024 / block;
-      for (int64_t j = 0; j < 1024; ++j) g.label.push_back(static_cast<uint32_t>(j / block));
+      for (int64_t j = 0; j < 1024; ++j)
+        g.label.push_back(static_cast<uint32_t>(j / block));
     } else {
       g.groups = 1024 * (1024 / block);
-      for (int64_t k = 0; k < g.groups; ++k) g.label.push_back(static_cast<uint32_t>(k));
+      for (int64_t k = 0; k < g.groups; ++k)
+        g.label.push_back(static_cast<uint32_t>(k));
     }
     return g;
   };
   const Binary group({});
   expect_relative(group, {.36338, .50000});
   expect_relative(Binary({BinaryScale::kRow, false, 8}), {.36302, .49951});
-  const GroupMap columns = map(LabelShape::kColumn, 128), b128 = map(LabelShape::kRowBlock, 128), b64 = map(LabelShape::kRowBlock, 64);
+  const GroupMap columns = map(LabelShape::kColumn, 128), b128 = map(LabelShape::kRowBlock, 128),
+                 b64 = map(LabelShape::kRowBlock, 64);
   expect_relative(group, {.36338, .49999}, &columns);
   expect_relative(group, {.36044, .49597}, &b128);
   expect_relative(group, {.35754, .49201}, &b64);
@@ -104,10 +107,10 @@ struct Mode1Case {
 
 TEST(QuantizerGolden, MultibitOfTheSalient) {
   const std::vector<Mode1Case> cases = {
-      {.01, 4, MultibitGrid::kMidrise, {1.1592e-04, 3.0323e-04}}, {.01, 4, MultibitGrid::kMidtread, {1.3070e-04, 3.3835e-04}},
-      {.01, 4, MultibitGrid::kOffset, {1.2489e-05, 7.5935e-05}},  {.01, 2, MultibitGrid::kMidrise, {7.7480e-04, 4.2023e-03}},
+      {.01, 4, MultibitGrid::kMidrise, {1.1592e-04, 3.0323e-04}},  {.01, 4, MultibitGrid::kMidtread, {1.3070e-04, 3.3835e-04}},
+      {.01, 4, MultibitGrid::kOffset, {1.2489e-05, 7.5935e-05}},   {.01, 2, MultibitGrid::kMidrise, {7.7480e-04, 4.2023e-03}},
       {.01, 2, MultibitGrid::kMidtread, {7.7480e-04, 4.5151e-03}}, {.01, 2, MultibitGrid::kOffset, {3.0893e-04, 1.6739e-03}},
-      {.03, 2, MultibitGrid::kMidrise, {3.0428e-03, 1.3161e-02}}, {.03, 2, MultibitGrid::kMidtread, {3.0428e-03, 1.4521e-02}},
+      {.03, 2, MultibitGrid::kMidrise, {3.0428e-03, 1.3161e-02}},  {.03, 2, MultibitGrid::kMidtread, {3.0428e-03, 1.4521e-02}},
       {.03, 2, MultibitGrid::kOffset, {1.4731e-03, 6.9104e-03}}};
   for (const Mode1Case& c : cases)
     for (bool laplace : {false, true}) {
@@ -115,8 +118,11 @@ TEST(QuantizerGolden, MultibitOfTheSalient) {
       double t = 0;
       const SaliencyMask mask = test::largest(w, c.ratio, &t);
       const double expected = laplace ? c.expected.laplace : c.expected.normal;
-      const double got = code(Multibit({c.bits, c.grid}), w, mask, true, GroupMap::single(1024, 1024), t, Numerics::kReference).squared_error / energy(w);
-      EXPECT_NEAR(got, expected, .05 * expected) << "bits " << c.bits << " ratio " << c.ratio << " grid " << static_cast<int>(c.grid);
+      const double got =
+          code(Multibit({c.bits, c.grid}), w, mask, true, GroupMap::single(1024, 1024), t, Numerics::kReference).squared_error /
+          energy(w);
+      EXPECT_NEAR(got, expected, .05 * expected)
+          << "bits " << c.bits << " ratio " << c.ratio << " grid " << static_cast<int>(c.grid);
     }
 }
 
@@ -125,7 +131,8 @@ TEST(QuantizerGolden, PaperBitsOf4096Columns) {
   const Matrix w = test::make_random("gauss", 256, 4096, 3);
   const SaliencyMask mask = test::largest(w.view(), .01);
   const GroupMap one = GroupMap::single(256, 4096);
-  const PaperCount high = code(Multibit({}), w.view(), mask, true, one).paper, low = code(Binary({}), w.view(), mask, false, one).paper;
+  const PaperCount high = code(Multibit({}), w.view(), mask, true, one).paper,
+                   low = code(Binary({}), w.view(), mask, false, one).paper;
   const double n = static_cast<double>(w.size());
   EXPECT_NEAR((high.weight_bits + low.weight_bits) / n, 1.03, 1e-4);
   EXPECT_NEAR(16 * high.scale_words / n, .0039, 1e-4);
@@ -140,7 +147,8 @@ TEST(QuantizerGolden, MeanShiftOfSignedGroups) {
   GroupMap g = GroupMap::single(1024, 1024);
   g.shape = LabelShape::kElement;
   g.groups = 2;
-  for (int64_t k = 0; k < w.size(); ++k) g.element.push_back(w.data[k] < 0 ? 1 : 0);
+  for (int64_t k = 0; k < w.size(); ++k)
+    g.element.push_back(w.data[k] < 0 ? 1 : 0);
   EXPECT_NEAR(relative(Binary({}), w, &g), 1 - 2 / M_PI, 2e-5 + 1e-3 * .363);
   // Half normal x: mean c = sqrt(2/pi), a = E|x - c| = 2 (density(c) * 2 - c (2 - 2 cdf(c))), error = 1 - c^2 - a^2.
   const double c = std::sqrt(2 / M_PI), a = 2 * (2 * test::normal_density(c) - c * 2 * (1 - test::normal_cdf(c)));

@@ -1,4 +1,5 @@
-// Round to nearest against the released code of GPTQ: data/baselines/rtn.h5 holds what its Quantizer class gave on fixed inputs.
+// Round to nearest against the released code of GPTQ: data/baselines/rtn.h5 holds what its Quantizer class gave on fixed
+// inputs.
 #include <hdf5.h>
 
 #include "strategies/quantizer/rtn.h"
@@ -17,11 +18,13 @@ class File {
   std::vector<std::string> children(const std::string& group) const {
     std::vector<std::string> names;
     const hid_t g = H5Gopen2(id_, group.c_str(), H5P_DEFAULT);
-    H5Literate(g, H5_INDEX_NAME, H5_ITER_INC, nullptr,
-               [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
-                 static_cast<std::vector<std::string>*>(out)->emplace_back(name);
-                 return 0;
-               }, &names);
+    H5Literate(
+        g, H5_INDEX_NAME, H5_ITER_INC, nullptr,
+        [](hid_t, const char* name, const H5L_info_t*, void* out) -> herr_t {
+          static_cast<std::vector<std::string>*>(out)->emplace_back(name);
+          return 0;
+        },
+        &names);
     H5Gclose(g);
     return names;
   }
@@ -31,8 +34,10 @@ class File {
     EXPECT_GE(d, 0) << path;
     const hid_t space = H5Dget_space(d);
     hsize_t shape[2] = {1, 1};
-    if (H5Sget_simple_extent_ndims(space) == 1) H5Sget_simple_extent_dims(space, shape + 1, nullptr);
-    else H5Sget_simple_extent_dims(space, shape, nullptr);
+    if (H5Sget_simple_extent_ndims(space) == 1)
+      H5Sget_simple_extent_dims(space, shape + 1, nullptr);
+    else
+      H5Sget_simple_extent_dims(space, shape, nullptr);
     Matrix m(static_cast<int64_t>(shape[0]), static_cast<int64_t>(shape[1]));
     EXPECT_GE(H5Dread(d, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, m.data()), 0);
     H5Sclose(space);
@@ -67,9 +72,11 @@ void expect_equal(const File& file, const std::string& path, const Matrix& w, co
     if (symmetric) {
       ASSERT_EQ(zero.data()[i], static_cast<float>(1 << (file.attribute(path, "bits") - 1)));
     } else {
-      ASSERT_EQ(static_cast<float>(c.planes.symbol_planes().at("rtn_zeros").symbols[static_cast<size_t>(i)]), zero.data()[i]) << "row " << i;
+      ASSERT_EQ(static_cast<float>(c.planes.symbol_planes().at("rtn_zeros").symbols[static_cast<size_t>(i)]), zero.data()[i])
+          << "row " << i;
     }
-    for (int64_t j = 0; j < w.cols(); ++j) ASSERT_EQ(c.decoded(i, j), expected(i, j)) << "row " << i << " column " << j << ": " << w(i, j);
+    for (int64_t j = 0; j < w.cols(); ++j)
+      ASSERT_EQ(c.decoded(i, j), expected(i, j)) << "row " << i << " column " << j << ": " << w(i, j);
   }
 }
 
@@ -97,7 +104,8 @@ TEST(RtnReference, WholeMatricesAreBitExact) {
       const Matrix index = file.read(path + "/q_index"), level = file.read(path + "/q_level");
       Matrix q(w.rows(), w.cols());
       for (int64_t i = 0; i < w.rows(); ++i)
-        for (int64_t j = 0; j < w.cols(); ++j) q(i, j) = level(i, static_cast<int64_t>(index(i, j)));
+        for (int64_t j = 0; j < w.cols(); ++j)
+          q(i, j) = level(i, static_cast<int64_t>(index(i, j)));
       expect_equal(file, path, w, q);
       ++cases;
     }

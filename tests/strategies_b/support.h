@@ -29,12 +29,15 @@ inline BlockContext context(WeightView w, Numerics numerics = Numerics::kPacked,
   return BlockContext{w, 0, nullptr, backend(), MatrixId{0, "test"}, seed, numerics, &trace};
 }
 
-inline PlaneReader reader_of(const PlaneWriter& w) { return PlaneReader(w.symbol_planes(), w.number_planes(), w.integers(), "test"); }
+inline PlaneReader reader_of(const PlaneWriter& w) {
+  return PlaneReader(w.symbol_planes(), w.number_planes(), w.integers(), "test");
+}
 
 inline double energy(WeightView w) {
   double s = 0;
   for (int64_t i = 0; i < w.rows; ++i)
-    for (int64_t j = 0; j < w.cols; ++j) s += static_cast<double>(w(i, j)) * w(i, j);
+    for (int64_t j = 0; j < w.cols; ++j)
+      s += static_cast<double>(w(i, j)) * w(i, j);
   return s;
 }
 
@@ -50,8 +53,8 @@ struct Coded {
 inline constexpr float kUntouched = 12345.5f;
 
 // Fits, codes, emits and decodes; checks what every quantizer promises.
-inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bool salient, const GroupMap& groups, double threshold = 0,
-                  Numerics numerics = Numerics::kPacked, Order order = Order::kWhole) {
+inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bool salient, const GroupMap& groups,
+                  double threshold = 0, Numerics numerics = Numerics::kPacked, Order order = Order::kWhole) {
   const Selection own{&mask, salient};
   const BlockContext ctx = context(w, numerics);
   const std::unique_ptr<FittedQuantizer> fitted = q.fit(ctx, own, groups, threshold);
@@ -69,15 +72,19 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
     std::iota(columns.begin(), columns.end(), 0);
     Rng rng(5, "columns");
     if (order == Order::kShuffled)
-      for (size_t j = columns.size(); j > 1; --j) std::swap(columns[j - 1], columns[rng.below(j)]);
-    for (int64_t j : columns) fitted->encode_columns(w, j, j + 1, encoded.view());
+      for (size_t j = columns.size(); j > 1; --j)
+        std::swap(columns[j - 1], columns[rng.below(j)]);
+    for (int64_t j : columns)
+      fitted->encode_columns(w, j, j + 1, encoded.view());
   }
   out.planes = PlaneWriter(numerics);
   fitted->emit(out.planes);
 
   int64_t stored_numbers = 0, stored_symbols = 0, counted_symbols = 0;
-  for (const auto& [name, p] : out.planes.number_planes()) stored_numbers += static_cast<int64_t>(p.values.size());
-  for (const auto& [name, p] : out.planes.symbol_planes()) stored_symbols += static_cast<int64_t>(p.symbols.size());
+  for (const auto& [name, p] : out.planes.number_planes())
+    stored_numbers += static_cast<int64_t>(p.values.size());
+  for (const auto& [name, p] : out.planes.symbol_planes())
+    stored_symbols += static_cast<int64_t>(p.symbols.size());
   for (const SymbolCount& c : counts) {
     counted_symbols += c.count;
     if (!c.histogram.empty()) {
@@ -107,7 +114,8 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
   return out;
 }
 
-inline Coded code_all(const Quantizer& q, WeightView w, Numerics numerics = Numerics::kPacked, const GroupMap* groups = nullptr) {
+inline Coded code_all(const Quantizer& q, WeightView w, Numerics numerics = Numerics::kPacked,
+                      const GroupMap* groups = nullptr) {
   const SaliencyMask none = SaliencyMask::none(w.rows, w.cols);
   return code(q, w, none, false, groups != nullptr ? *groups : GroupMap::single(w.rows, w.cols), 0, numerics);
 }
@@ -116,7 +124,8 @@ inline Coded code_all(const Quantizer& q, WeightView w, Numerics numerics = Nume
 inline SaliencyMask largest(WeightView w, double ratio, double* threshold = nullptr) {
   std::vector<float> a;
   for (int64_t i = 0; i < w.rows; ++i)
-    for (int64_t j = 0; j < w.cols; ++j) a.push_back(std::abs(w(i, j)));
+    for (int64_t j = 0; j < w.cols; ++j)
+      a.push_back(std::abs(w(i, j)));
   const auto k = static_cast<int64_t>((1 - ratio) * static_cast<double>(a.size() - 1));
   std::nth_element(a.begin(), a.begin() + k, a.end());
   const float t = a[static_cast<size_t>(k)];
@@ -144,10 +153,15 @@ inline GroupMap make_groups(LabelShape shape, int64_t rows, int64_t cols, int64_
   g.groups = shape == LabelShape::kSingle ? 1 : groups;
   g.block = 7;
   const auto label = [&](int64_t k) { return static_cast<uint32_t>((k * 2654435761u >> 7) % static_cast<uint64_t>(groups)); };
-  const int64_t labels = shape == LabelShape::kRow ? rows : shape == LabelShape::kColumn ? cols : shape == LabelShape::kRowBlock ? rows * g.blocks_per_row() : 0;
-  for (int64_t k = 0; k < labels; ++k) g.label.push_back(label(k));
+  const int64_t labels = shape == LabelShape::kRow        ? rows
+                         : shape == LabelShape::kColumn   ? cols
+                         : shape == LabelShape::kRowBlock ? rows * g.blocks_per_row()
+                                                          : 0;
+  for (int64_t k = 0; k < labels; ++k)
+    g.label.push_back(label(k));
   if (shape == LabelShape::kElement)
-    for (int64_t k = 0; k < rows * cols; ++k) g.element.push_back(static_cast<uint8_t>(label(k)));
+    for (int64_t k = 0; k < rows * cols; ++k)
+      g.element.push_back(static_cast<uint8_t>(label(k)));
   return g;
 }
 

@@ -46,14 +46,16 @@ Matrix invert(const Transform& t, const Applied& a) {
 
 double distance(const Matrix& a, const Matrix& b) { return backend().squared_distance(a.view(), b.view()); }
 
-const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1}, {1, 37}, {29, 1}, {7, 63}, {5, 64}, {6, 65}, {12, 576}, {40, 3}, {300, 20}};
+const std::vector<std::pair<int64_t, int64_t>> kShapes = {{1, 1},  {1, 37},   {29, 1}, {7, 63},  {5, 64},
+                                                          {6, 65}, {12, 576}, {40, 3}, {300, 20}};
 
 TEST(Transforms, InvertGivesTheMatrixBack) {
   std::vector<std::unique_ptr<Transform>> all;
   all.push_back(std::make_unique<NoTransform>(NoTransform::Params{}));
   all.push_back(std::make_unique<ScaleTransform>(ScaleTransform::Params{ScaleMode::kRow, 4}));
   all.push_back(std::make_unique<ScaleTransform>(ScaleTransform::Params{ScaleMode::kRank1, 4}));
-  for (RotatedSide side : {RotatedSide::kInput, RotatedSide::kOutput, RotatedSide::kBoth}) all.push_back(std::make_unique<HadamardTransform>(HadamardTransform::Params{side}));
+  for (RotatedSide side : {RotatedSide::kInput, RotatedSide::kOutput, RotatedSide::kBoth})
+    all.push_back(std::make_unique<HadamardTransform>(HadamardTransform::Params{side}));
   for (const auto& [rows, cols] : kShapes) {
     const Matrix w = test::make_random("t10+s", rows, cols, 3);
     for (size_t k = 0; k < all.size(); ++k) {
@@ -67,14 +69,16 @@ TEST(Transforms, InvertGivesTheMatrixBack) {
 TEST(Hadamard, IsOrthogonalForAnyWidth) {
   for (int64_t n : {1, 2, 3, 5, 12, 31, 64, 65, 96, 100, 127, 576}) {
     Matrix identity = Matrix::zeros(n, n);
-    for (int64_t i = 0; i < n; ++i) identity(i, i) = 1;
+    for (int64_t i = 0; i < n; ++i)
+      identity(i, i) = 1;
     for (RotatedSide side : {RotatedSide::kInput, RotatedSide::kOutput}) {
       const Matrix r = apply(HadamardTransform({side}), identity.view()).transformed;
       double worst = 0;
       for (int64_t a = 0; a < n; ++a)
         for (int64_t b = 0; b <= a; ++b) {
           double dot = 0;
-          for (int64_t k = 0; k < n; ++k) dot += static_cast<double>(r(a, k)) * r(b, k);
+          for (int64_t k = 0; k < n; ++k)
+            dot += static_cast<double>(r(a, k)) * r(b, k);
           worst = std::max(worst, std::abs(dot - (a == b ? 1 : 0)));
         }
       EXPECT_LT(worst, 2e-6) << n;
@@ -85,11 +89,13 @@ TEST(Hadamard, IsOrthogonalForAnyWidth) {
 TEST(Hadamard, KeepsEnergyAndSpreadsOutliers) {
   for (int64_t n : {512, 576}) {
     Matrix w = test::make_random("gauss", 16, n, 5);
-    for (int64_t i = 0; i < 16; ++i) w(i, 17) = 40;
+    for (int64_t i = 0; i < 16; ++i)
+      w(i, 17) = 40;
     const Matrix r = apply(HadamardTransform({RotatedSide::kInput}), w.view()).transformed;
     EXPECT_NEAR(test::energy(r.view()), test::energy(w.view()), 1e-5 * test::energy(w.view()));
     float largest = 0;
-    for (int64_t k = 0; k < r.size(); ++k) largest = std::max(largest, std::abs(r.data()[k]));
+    for (int64_t k = 0; k < r.size(); ++k)
+      largest = std::max(largest, std::abs(r.data()[k]));
     EXPECT_LT(largest, 12);  // 40 / sqrt(512) = 1.8 on every entry, beside the normal part
   }
 }
@@ -102,13 +108,15 @@ TEST(Hadamard, MakesHeavyTailsNormal) {
   EXPECT_NEAR(plain, .460, .012);
   for (RotatedSide side : {RotatedSide::kInput, RotatedSide::kBoth}) {
     const Applied a = apply(HadamardTransform({side}), w.view());
-    EXPECT_NEAR(test::code_all(rows, a.transformed.view()).squared_error / test::energy(a.transformed.view()), 1 - 2 / M_PI, .008);
+    EXPECT_NEAR(test::code_all(rows, a.transformed.view()).squared_error / test::energy(a.transformed.view()), 1 - 2 / M_PI,
+                .008);
   }
 }
 
 TEST(Hadamard, DependsOnTheSeedAndStoresIt) {
   const Matrix w = test::make_random("gauss", 8, 96, 5);
-  const Applied a = apply(HadamardTransform({RotatedSide::kInput}), w.view(), Numerics::kPacked, 1), again = apply(HadamardTransform({RotatedSide::kInput}), w.view(), Numerics::kPacked, 1),
+  const Applied a = apply(HadamardTransform({RotatedSide::kInput}), w.view(), Numerics::kPacked, 1),
+                again = apply(HadamardTransform({RotatedSide::kInput}), w.view(), Numerics::kPacked, 1),
                 other = apply(HadamardTransform({RotatedSide::kInput}), w.view(), Numerics::kPacked, 2);
   EXPECT_EQ(distance(a.transformed, again.transformed), 0);
   EXPECT_GT(distance(a.transformed, other.transformed), .1 * test::energy(w.view()));
@@ -121,42 +129,51 @@ TEST(Hadamard, DependsOnTheSeedAndStoresIt) {
 TEST(Scale, RowsHaveUnitRms) {
   const Matrix w = test::make_random("t10+s", 30, 576, 9);
   const Matrix r = apply(ScaleTransform({ScaleMode::kRow, 4}), w.view(), Numerics::kReference).transformed;
-  for (int64_t i = 0; i < 30; ++i) EXPECT_NEAR(test::energy(r.view().row_range(i, i + 1)) / 576, 1, 1e-5);
+  for (int64_t i = 0; i < 30; ++i)
+    EXPECT_NEAR(test::energy(r.view().row_range(i, i + 1)) / 576, 1, 1e-5);
 }
 
 TEST(Scale, Rank1EvensOutRowsAndColumns) {
   const Matrix w = test::make_random("t10+s", 256, 320, 9);
   const Applied a = apply(ScaleTransform({ScaleMode::kRank1, 4}), w.view(), Numerics::kReference);
   const Matrix& r = a.transformed;
-  for (int64_t i = 0; i < r.rows(); ++i) EXPECT_NEAR(test::energy(r.view().row_range(i, i + 1)) / 320, 1, .02);
-  for (int64_t j = 0; j < r.cols(); ++j) EXPECT_NEAR(test::energy(r.view().columns(j, j + 1)) / 256, 1, 1e-4);
+  for (int64_t i = 0; i < r.rows(); ++i)
+    EXPECT_NEAR(test::energy(r.view().row_range(i, i + 1)) / 320, 1, .02);
+  for (int64_t j = 0; j < r.cols(); ++j)
+    EXPECT_NEAR(test::energy(r.view().columns(j, j + 1)) / 256, 1, 1e-4);
 }
 
 TEST(Scale, RemovesARank1PatternExactly) {
   Matrix w(24, 50);
   for (int64_t i = 0; i < 24; ++i)
-    for (int64_t j = 0; j < 50; ++j) w(i, j) = static_cast<float>((1 + i) * (2 + std::cos(static_cast<double>(j))) * ((i * 7 + j * 3) % 2 == 0 ? 1 : -1));
+    for (int64_t j = 0; j < 50; ++j)
+      w(i, j) = static_cast<float>((1 + i) * (2 + std::cos(static_cast<double>(j))) * ((i * 7 + j * 3) % 2 == 0 ? 1 : -1));
   const Matrix r = apply(ScaleTransform({ScaleMode::kRank1, 4}), w.view(), Numerics::kReference).transformed;
-  for (int64_t k = 0; k < r.size(); ++k) EXPECT_NEAR(std::abs(r.data()[k]), 1, 1e-5);
+  for (int64_t k = 0; k < r.size(); ++k)
+    EXPECT_NEAR(std::abs(r.data()[k]), 1, 1e-5);
 }
 
 TEST(Scale, ZeroRowsAndColumnsAreSafe) {
   Matrix w = test::make_random("gauss", 20, 33, 9);
-  for (int64_t j = 0; j < 33; ++j) w(4, j) = 0;
-  for (int64_t i = 0; i < 20; ++i) w(i, 7) = 0;
+  for (int64_t j = 0; j < 33; ++j)
+    w(4, j) = 0;
+  for (int64_t i = 0; i < 20; ++i)
+    w(i, 7) = 0;
   Matrix zeros = Matrix::zeros(3, 5);
   for (ScaleMode mode : {ScaleMode::kRow, ScaleMode::kRank1})
     for (const Matrix* m : {&w, &zeros}) {
       const ScaleTransform t({mode, 4});
       const Applied a = apply(t, m->view());
-      for (int64_t k = 0; k < a.transformed.size(); ++k) ASSERT_TRUE(std::isfinite(a.transformed.data()[k]));
+      for (int64_t k = 0; k < a.transformed.size(); ++k)
+        ASSERT_TRUE(std::isfinite(a.transformed.data()[k]));
       EXPECT_LE(distance(*m, invert(t, a)), 1e-10 * test::energy(m->view()));
     }
 }
 
 TEST(Scale, TinyMatricesSurviveFp16) {
   Matrix w = test::make_random("gauss", 20, 33, 9);
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] *= 1e-9f;
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] *= 1e-9f;
   for (ScaleMode mode : {ScaleMode::kRow, ScaleMode::kRank1}) {
     const ScaleTransform t({mode, 4});
     EXPECT_LT(distance(w, invert(t, apply(t, w.view()))), 1e-10 * test::energy(w.view()));

@@ -52,7 +52,8 @@ uint64_t fixture_permutation(uint64_t k, int bits) {
     int shift;
     uint64_t factor;
   } kRounds[] = {{10, 0x9E3779B1u}, {7, 0x85EBCA77u}, {9, 0xC2B2AE3Du}};
-  for (const auto& round : kRounds) k = ((k ^ (k >> round.shift)) * round.factor) & mask;
+  for (const auto& round : kRounds)
+    k = ((k ^ (k >> round.shift)) * round.factor) & mask;
   return k ^ (k >> 11);
 }
 
@@ -69,7 +70,8 @@ Matrix make_random(std::string_view kind, int64_t rows, int64_t cols, uint64_t s
   Rng rng(seed, "test-matrix");
   Matrix w(rows, cols);
   const bool gauss = base == "gauss", laplace = base == "lapmix";
-  if (!gauss && !laplace && (base.size() < 2 || base[0] != 't')) throw std::invalid_argument("make_random: unknown kind " + base);
+  if (!gauss && !laplace && (base.size() < 2 || base[0] != 't'))
+    throw std::invalid_argument("make_random: unknown kind " + base);
   const double freedom = gauss || laplace ? 0 : std::stod(base.substr(1));
   for (int64_t k = 0; k < w.size(); ++k) {
     double x;
@@ -91,13 +93,16 @@ Matrix make_random(std::string_view kind, int64_t rows, int64_t cols, uint64_t s
     }
     for (int64_t i = 0; i < rows; ++i) {
       const double row = std::exp(0.25 * rng.normal());
-      for (int64_t j = 0; j < cols; ++j) w(i, j) = static_cast<float>(w(i, j) * row * column[static_cast<size_t>(j)]);
+      for (int64_t j = 0; j < cols; ++j)
+        w(i, j) = static_cast<float>(w(i, j) * row * column[static_cast<size_t>(j)]);
     }
   }
   double energy = 0;
-  for (int64_t k = 0; k < w.size(); ++k) energy += static_cast<double>(w.data()[k]) * w.data()[k];
+  for (int64_t k = 0; k < w.size(); ++k)
+    energy += static_cast<double>(w.data()[k]) * w.data()[k];
   const double scale = energy > 0 ? std::sqrt(static_cast<double>(w.size()) / energy) : 1.0;
-  for (int64_t k = 0; k < w.size(); ++k) w.data()[k] = static_cast<float>(w.data()[k] * scale);
+  for (int64_t k = 0; k < w.size(); ++k)
+    w.data()[k] = static_cast<float>(w.data()[k] * scale);
   return w;
 }
 
