@@ -11,12 +11,15 @@ bool is_json_number(const std::string& t) {
   size_t i = 0;
   const auto digits = [&] {
     const size_t start = i;
-    while (i < t.size() && t[i] >= '0' && t[i] <= '9') ++i;
+    while (i < t.size() && t[i] >= '0' && t[i] <= '9')
+      ++i;
     return i > start;
   };
   if (i < t.size() && t[i] == '-') ++i;
-  if (i < t.size() && t[i] == '0') ++i;
-  else if (!digits()) return false;
+  if (i < t.size() && t[i] == '0')
+    ++i;
+  else if (!digits())
+    return false;
   if (i < t.size() && t[i] == '.') {
     ++i;
     if (!digits()) return false;
@@ -53,7 +56,8 @@ void append(const Value& v, std::string& out) {
     }
     case Value::Kind::kMap: {
       std::vector<const Value::Member*> sorted;
-      for (const auto& m : v.members()) sorted.push_back(&m);
+      for (const auto& m : v.members())
+        sorted.push_back(&m);
       std::sort(sorted.begin(), sorted.end(), [](const auto* a, const auto* b) { return a->first < b->first; });
       out += '{';
       for (size_t i = 0; i < sorted.size(); ++i) {

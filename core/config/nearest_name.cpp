@@ -11,7 +11,8 @@ constexpr size_t kLongestName = 64;  // nothing we name is longer, and the dista
 // Damerau-Levenshtein distance in its restricted form: no substring is edited twice.
 size_t distance(std::string_view a, std::string_view b) {
   std::vector<size_t> before(b.size() + 1), last(b.size() + 1), row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) last[j] = j;
+  for (size_t j = 0; j <= b.size(); ++j)
+    last[j] = j;
   for (size_t i = 1; i <= a.size(); ++i) {
     row[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
@@ -26,7 +27,8 @@ size_t distance(std::string_view a, std::string_view b) {
 
 std::string folded(std::string_view s) {
   std::string out(s);
-  for (char& c : out) c = c == '-' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
+  for (char& c : out)
+    c = c == '-' ? '_' : static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
   return out;
 }
 

@@ -23,7 +23,8 @@ std::string found(const Value& v) {
 
 std::string joined(const std::vector<std::string>& names) {
   std::string all;
-  for (const std::string& n : names) all += (all.empty() ? "" : ", ") + n;
+  for (const std::string& n : names)
+    all += (all.empty() ? "" : ", ") + n;
   return all;
 }
 
@@ -44,13 +45,18 @@ std::string shown(const std::string& text, char quote) {
   if (quote != '\0') out += quote;
   size_t end = std::min(text.size(), kLimit);
   // Do not cut a UTF-8 sequence in two.
-  while (end < text.size() && end > kLimit - 4 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  while (end < text.size() && end > kLimit - 4 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80)
+    --end;
   for (size_t i = 0; i < end; ++i) {
     const auto c = static_cast<unsigned char>(text[i]);
-    if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (c < 0x20 || c == 0x7f) out += fmt::format("\\x{:02x}", c);
-    else out += text[i];
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c < 0x20 || c == 0x7f)
+      out += fmt::format("\\x{:02x}", c);
+    else
+      out += text[i];
   }
   if (end < text.size()) out += "...";
   if (quote != '\0') out += quote;
@@ -80,7 +86,8 @@ double parse_double(const Value& v, const std::string& key) {
   const char* begin = t.data() + (t.size() > 1 && t[0] == '+' && t[1] != '-' ? 1 : 0);
   double d = 0;
   const auto [end, error] = std::from_chars(begin, t.data() + t.size(), d);
-  if (error == std::errc::result_out_of_range || (error == std::errc() && !std::isfinite(d))) fail_type(v, key, "a finite number");
+  if (error == std::errc::result_out_of_range || (error == std::errc() && !std::isfinite(d)))
+    fail_type(v, key, "a finite number");
   if (error != std::errc() || end != t.data() + t.size()) fail_type(v, key, "a number");
   return d;
 }
@@ -97,7 +104,8 @@ std::string format_number(double v) {
 }
 
 void fail_range(const Value& v, const std::string& key, const std::string& constraint) {
-  throw UserError("{}: found {} for {}; expected {}", v.where().str(), v.is_list() ? canonical_json(v) : found(v), key, constraint);
+  throw UserError("{}: found {} for {}; expected {}", v.where().str(), v.is_list() ? canonical_json(v) : found(v), key,
+                  constraint);
 }
 
 void fail_choice(const Value& v, const std::string& key, const std::vector<std::string>& names) {
@@ -105,7 +113,8 @@ void fail_choice(const Value& v, const std::string& key, const std::vector<std::
                   suggestion(v.text(), names));
 }
 
-void fail_unknown_key(const Value& v, const std::string& key, const std::string& section, const std::vector<std::string>& known) {
+void fail_unknown_key(const Value& v, const std::string& key, const std::string& section,
+                      const std::vector<std::string>& known) {
   throw UserError("{}: unknown key {} in {}; expected {}{}", v.key_where().str(), shown(key), section,
                   known.empty() ? "no key at all" : "one of: " + joined(known), suggestion(key, known));
 }

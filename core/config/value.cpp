@@ -91,8 +91,10 @@ void merge_into(Value& base, const Value& over) {
     return;
   }
   for (const auto& [key, value] : over.members()) {
-    if (Value* old = base.find(key)) merge_into(*old, value);
-    else base.set(key, value);
+    if (Value* old = base.find(key))
+      merge_into(*old, value);
+    else
+      base.set(key, value);
   }
 }
 

@@ -36,7 +36,8 @@ class TreeBuilder final : public YAML::EventHandler {
     check_tag(tag, mark);
     add(Value::scalar(text, where(mark), tag == "!"), anchor, mark);
   }
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     check_tag(tag, mark);
     open(Value::list(where(mark)), anchor, mark);
   }
@@ -78,7 +79,8 @@ class TreeBuilder final : public YAML::EventHandler {
   Where where(const YAML::Mark& mark) const { return {file_, mark.line + 1, mark.column + 1}; }
   std::string at(const YAML::Mark& mark) const { return where(mark).str(); }
   [[noreturn]] void too_deep(const YAML::Mark& mark) const {
-    throw UserError("{}: nested deeper than {} levels; expected an experiment file, which needs fewer than ten", at(mark), kMaxYamlDepth);
+    throw UserError("{}: nested deeper than {} levels; expected an experiment file, which needs fewer than ten", at(mark),
+                    kMaxYamlDepth);
   }
   void check_tag(const std::string& tag, const YAML::Mark& mark) const {
     if (tag.empty() || tag == "!" || tag == "?") return;
@@ -87,7 +89,8 @@ class TreeBuilder final : public YAML::EventHandler {
   void count(size_t more, const YAML::Mark& mark) {
     nodes_ += more;
     if (nodes_ > kMaxYamlNodes)
-      throw UserError("{}: more than {} values once aliases are expanded; expected an experiment file", at(mark), kMaxYamlNodes);
+      throw UserError("{}: more than {} values once aliases are expanded; expected an experiment file", at(mark),
+                      kMaxYamlNodes);
   }
   void open(Value v, YAML::anchor_t anchor, const YAML::Mark& mark) {
     if (static_cast<int>(stack_.size()) >= kMaxYamlDepth) too_deep(mark);
@@ -222,7 +225,8 @@ std::pair<std::string, Value> parse_override(std::string_view assignment) {
   if (equals == std::string_view::npos || equals == 0)
     throw UserError("{}: no '='; expected PATH=VALUE, e.g. --set pipeline.grouping.groups=4", source);
   std::string path(assignment.substr(0, equals));
-  while (!path.empty() && path.back() == ' ') path.pop_back();
+  while (!path.empty() && path.back() == ' ')
+    path.pop_back();
   Value v;
   try {
     v = parse_yaml(assignment.substr(equals + 1), source);
@@ -234,8 +238,10 @@ std::pair<std::string, Value> parse_override(std::string_view assignment) {
     void operator()(Value& node) const {
       node.set_where({source, 0, 0});
       node.set_key_where({source, 0, 0});
-      for (Value& item : node.items()) (*this)(item);
-      for (auto& [key, member] : node.members()) (*this)(member);
+      for (Value& item : node.items())
+        (*this)(item);
+      for (auto& [key, member] : node.members())
+        (*this)(member);
     }
   };
   Relocate{source}(v);
@@ -246,7 +252,8 @@ namespace {
 
 std::string quoted_scalar(const std::string& text, bool quoted) {
   // The emitter leaves a carriage return bare, which reads back as a line break.
-  for (const char c : text) quoted |= static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f;
+  for (const char c : text)
+    quoted |= static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) >= 0x7f;
   YAML::Emitter out;
   out.SetStringFormat(quoted ? YAML::DoubleQuoted : YAML::Auto);
   out << text;
@@ -276,7 +283,8 @@ std::string flow_text(const Value& v) {
     case Value::Kind::kList: break;
   }
   std::string text = "[";
-  for (size_t i = 0; i < v.items().size(); ++i) text += (i == 0 ? "" : ", ") + flow_text(v.items()[i]);
+  for (size_t i = 0; i < v.items().size(); ++i)
+    text += (i == 0 ? "" : ", ") + flow_text(v.items()[i]);
   return text + "]";
 }
 
@@ -304,8 +312,10 @@ void print_block(const Value& v, const std::string& indent, const std::string& f
     return;
   }
   for (const Value& item : v.items()) {
-    if (is_flat(item)) print_entry(*lead + "-", item, indent + "  ", lines);
-    else print_block(item, indent + "  ", *lead + "- ", lines);
+    if (is_flat(item))
+      print_entry(*lead + "-", item, indent + "  ", lines);
+    else
+      print_block(item, indent + "  ", *lead + "- ", lines);
     lead = &indent;
   }
 }
@@ -314,8 +324,10 @@ void print_block(const Value& v, const std::string& indent, const std::string& f
 
 std::string to_yaml(const Value& v, bool with_origins) {
   std::vector<Line> lines;
-  if (is_flat(v)) lines.push_back({v.is_scalar() ? quoted_scalar(v.text(), v.quoted()) : flow_text(v), v.where().str()});
-  else print_block(v, "", "", lines);
+  if (is_flat(v))
+    lines.push_back({v.is_scalar() ? quoted_scalar(v.text(), v.quoted()) : flow_text(v), v.where().str()});
+  else
+    print_block(v, "", "", lines);
   size_t width = 0;
   for (const Line& l : lines)
     if (!l.origin.empty()) width = std::max(width, std::min<size_t>(l.text.size(), 60));

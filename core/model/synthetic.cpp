@@ -38,7 +38,7 @@ std::vector<float> normal_quantiles() {
 
 const std::vector<SyntheticShape>& synthetic_shapes() {
   static const std::vector<SyntheticShape> shapes = {
-      {"toy", 64, 160, 2, 4, 2, 512, 10000},
+      {"toy", 64, 160, 2, 4, 2, 2048, 10000},
       {"smollm2-135m", 576, 1536, 30, 9, 3, 49152, 100000},
       {"tinyllama-1.1b", 2048, 5632, 22, 32, 4, 32000, 10000},
       {"llama2-7b", 4096, 11008, 32, 32, 32, 32000, 10000},

@@ -25,7 +25,8 @@ Schema<Scalars> scalar_schema() {
   return Schema<Scalars>{}
       .add("block_columns", &Scalars::block_columns, range(int64_t{0}, kLargest),
            "Columns worked on at a time; 0 = the whole matrix is one block.")
-      .add("numerics", &Scalars::numerics, choices<Numerics>({{"packed", Numerics::kPacked}, {"reference", Numerics::kReference}}),
+      .add("numerics", &Scalars::numerics,
+           choices<Numerics>({{"packed", Numerics::kPacked}, {"reference", Numerics::kReference}}),
            "Real parameters in FP16 as a deployed file holds them, or FP32 as released code computes.")
       .add("trial_weights", &Scalars::trial_weights, range(int64_t{0}, kLargest),
            "Weights a threshold trial looks at, about; 0 = all.")
@@ -63,8 +64,10 @@ void expand_slots(Value& pipeline) {
     const std::string& name = m.first;
     Value& member = m.second;
     if (name == "coder" && member.is_map()) {
-      for (auto& [part, block] : member.members()) expand_slot(block);
-    } else if (std::any_of(pipeline_slots().begin(), pipeline_slots().end(), [&](const PipelineSlot& s) { return name == s.path; })) {
+      for (auto& [part, block] : member.members())
+        expand_slot(block);
+    } else if (std::any_of(pipeline_slots().begin(), pipeline_slots().end(),
+                           [&](const PipelineSlot& s) { return name == s.path; })) {
       expand_slot(member);
     }
   }
@@ -121,7 +124,8 @@ std::vector<std::string> known_keys() {
     const std::string top = path.substr(0, path.find('.'));
     if (std::find(keys.begin(), keys.end(), top) == keys.end()) keys.push_back(top);
   }
-  for (std::string& n : scalar_schema().names()) keys.push_back(std::move(n));
+  for (std::string& n : scalar_schema().names())
+    keys.push_back(std::move(n));
   keys.push_back("alternatives");
   return keys;
 }
@@ -142,8 +146,9 @@ Value canonical_single(const Value& pipeline, const Registries& registries) {
   }
   if (const Value* coder = pipeline.find("coder")) {
     if (!coder->is_map())
-      throw UserError("{}: pipeline.coder is not a map; expected {{salient_index: NAME, group_index: NAME, codes: NAME, signs: NAME}}",
-                      coder->where().str());
+      throw UserError(
+          "{}: pipeline.coder is not a map; expected {{salient_index: NAME, group_index: NAME, codes: NAME, signs: NAME}}",
+          coder->where().str());
     for (const auto& [key, member] : coder->members())
       if (std::find(coder_keys.begin(), coder_keys.end(), key) == coder_keys.end())
         config_detail::fail_unknown_key(member, key, "pipeline.coder", coder_keys);
@@ -153,13 +158,16 @@ Value canonical_single(const Value& pipeline, const Registries& registries) {
     if (written == nullptr && s.default_type == nullptr)
       throw UserError("{}: pipeline has no '{}'; expected {{type: NAME, ...}} ({})", pipeline.where().str(), s.path, s.doc);
     const Value asked = written != nullptr ? *written : Value::scalar(s.default_type, pipeline.where());
-    Value full = with_registry(registries, s.kind, [&](const auto& registry) { return registry.canonical(asked, section_of(s.path)); });
+    Value full =
+        with_registry(registries, s.kind, [&](const auto& registry) { return registry.canonical(asked, section_of(s.path)); });
     // Origins: what was written keeps its place, defaults have none.
     if (written != nullptr) full.set_where(written->where());
     for (auto& [key, member] : full.members()) {
       const Value* given = asked.is_map() ? asked.find(key) : nullptr;
-      if (given != nullptr) member.set_where(given->where());
-      else if (key == "type" && written != nullptr) member.set_where(written->where());
+      if (given != nullptr)
+        member.set_where(given->where());
+      else if (key == "type" && written != nullptr)
+        member.set_where(written->where());
     }
     const std::string_view path = s.path;
     if (path.starts_with("coder.")) {
@@ -184,8 +192,8 @@ Value canonical_single(const Value& pipeline, const Registries& registries) {
 
 void check_alternatives(size_t a, size_t b, const Value& where) {
   if (b != 0 && a > kMaxAlternatives / b)
-    throw UserError("{}: more than {} pipeline.alternatives; expected fewer: each is tried on every matrix", where.where().str(),
-                    kMaxAlternatives);
+    throw UserError("{}: more than {} pipeline.alternatives; expected fewer: each is tried on every matrix",
+                    where.where().str(), kMaxAlternatives);
 }
 
 // A list of maps, or {list: [maps], grid: {key: [values]}} multiplied out -> list of maps with dotted keys.
@@ -196,10 +204,10 @@ std::vector<Value> listed_alternatives(const Value& alternatives) {
     return alternatives.items();
   }
   if (!alternatives.is_map() || alternatives.members().empty())
-    throw UserError("{}: pipeline.alternatives is neither a list nor a map; expected {}", alternatives.where().str(), kExpected);
+    throw UserError("{}: pipeline.alternatives is neither a list nor a map; expected {}", alternatives.where().str(),
+                    kExpected);
   for (const auto& [key, member] : alternatives.members())
-    if (key != "list" && key != "grid")
-      config_detail::fail_unknown_key(member, key, "pipeline.alternatives", {"list", "grid"});
+    if (key != "list" && key != "grid") config_detail::fail_unknown_key(member, key, "pipeline.alternatives", {"list", "grid"});
   std::vector<Value> out{Value::map(alternatives.where())};
   if (const Value* list = alternatives.find("list")) {
     if (!list->is_list() || list->items().empty())
@@ -278,9 +286,10 @@ Value canonical_pipeline(const Value& pipeline, const Registries& registries) {
     for (const auto& [key, member] : part.members()) {
       const std::string top = key.substr(0, key.find('.'));
       if (top == "alternatives" || top == "numerics" || top == "paper_formula" || top == "trial_weights")
-        throw UserError("{}: '{}' inside pipeline.alternatives; expected components and block_columns: objectives of alternatives "
-                        "must be comparable",
-                        member.key_where().str(), top);
+        throw UserError(
+            "{}: '{}' inside pipeline.alternatives; expected components and block_columns: objectives of alternatives "
+            "must be comparable",
+            member.key_where().str(), top);
       set_path(variant, key, member);
       expand_slots(variant);
     }
@@ -305,7 +314,8 @@ std::vector<Value> pipeline_variants(const Value& canonical) {
   if (alternatives == nullptr || alternatives->items().empty()) return {base};
   for (const Value& difference : alternatives->items()) {
     Value variant = base;
-    for (const auto& [key, member] : difference.members()) variant.set(key, member);
+    for (const auto& [key, member] : difference.members())
+      variant.set(key, member);
     out.push_back(std::move(variant));
   }
   return out;

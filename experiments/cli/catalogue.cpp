@@ -24,7 +24,8 @@ Table components(const Registries& registries, const std::string& kind) {
   Table t(columns);
   for (const ComponentInfo& c : registries.all()) {
     if (!all && c.kind != kind) continue;
-    std::vector<Table::Cell> row = {c.name, c.doc, parameters_in_short(c), c.reference.empty() ? Table::Cell() : Table::Cell(c.reference)};
+    std::vector<Table::Cell> row = {c.name, c.doc, parameters_in_short(c),
+                                    c.reference.empty() ? Table::Cell() : Table::Cell(c.reference)};
     if (all) row.insert(row.begin(), Table::Cell(c.kind));
     t.add_row(row);
   }
@@ -48,7 +49,8 @@ std::vector<std::string> protocol_names() { return protocol_names_of_papers(); }
 
 std::vector<std::string> backend_names() {
   std::vector<std::string> out;
-  for (const BackendStatus& b : backend_status()) out.push_back(b.name);
+  for (const BackendStatus& b : backend_status())
+    out.push_back(b.name);
   return out;
 }
 
@@ -71,22 +73,26 @@ Table catalogue_table(const Registries& registries, const std::string& kind) {
   if (kind == "components" || std::find(kinds.begin(), kinds.end(), kind) != kinds.end()) return components(registries, kind);
   if (kind == "presets") {
     Table t({{"preset"}, {"what it is"}, {"file"}});
-    for (const PresetInfo& p : list_presets()) t.add_row({p.name, p.about, p.path});
+    for (const PresetInfo& p : list_presets())
+      t.add_row({p.name, p.about, p.path});
     return t;
   }
   if (kind == "families") {
     Table t({{"family"}, {"model_type of config.json"}});
-    for (const Family& f : families()) t.add_row({f.name, joined(f.model_types)});
+    for (const Family& f : families())
+      t.add_row({f.name, joined(f.model_types)});
     return t;
   }
   if (kind == "protocols") {
     Table t({{"protocol"}, {"what it does"}});
-    for (const std::string& p : protocol_names()) t.add_row({p, find_protocol(p).words()});
+    for (const std::string& p : protocol_names())
+      t.add_row({p, find_protocol(p).words()});
     return t;
   }
   if (kind == "backends") {
     Table t({{"backend"}, {"available"}, {"what it is"}});
-    for (const BackendStatus& b : backend_status()) t.add_row({b.name, b.available ? "yes" : "no", b.detail});
+    for (const BackendStatus& b : backend_status())
+      t.add_row({b.name, b.available ? "yes" : "no", b.detail});
     return t;
   }
   const std::vector<std::string> all = catalogue_kinds(registries);

@@ -9,22 +9,27 @@ namespace po = boost::program_options;
 namespace {
 
 void print_points(const Expansion& e) {
-  for (const Point& p : e.points) fmt::print("  {}\n", p.label);
+  for (const Point& p : e.points)
+    fmt::print("  {}\n", p.label);
 }
 
-void check(const Program& program, const std::string& file, const std::vector<std::string>& overrides, bool all, const std::string& format) {
+void check(const Program& program, const std::string& file, const std::vector<std::string>& overrides, bool all,
+           const std::string& format) {
   const Expansion e = expand(file, overrides, program.registries);
-  for (const std::string& note : e.notes) fmt::print(stderr, "note: {}\n", note);
+  for (const std::string& note : e.notes)
+    fmt::print(stderr, "note: {}\n", note);
   if (format == "json") {
     std::string text;
-    for (const Point& p : e.points) text += (text.empty() ? "" : ",\n ") + canonical_json(p.experiment.resolved);
+    for (const Point& p : e.points)
+      text += (text.empty() ? "" : ",\n ") + canonical_json(p.experiment.resolved);
     fmt::print("[{}]\n", text);
     return;
   }
   fmt::print("{}: {}, {} point{}\n", file, e.name, e.points.size(), e.points.size() == 1 ? "" : "s");
   if (e.points.size() > 1) print_points(e);
   if (e.points.size() > 1 && !all) return;
-  for (const Point& p : e.points) fmt::print("\n{}", to_yaml(p.experiment.resolved, true));
+  for (const Point& p : e.points)
+    fmt::print("\n{}", to_yaml(p.experiment.resolved, true));
 }
 
 }  // namespace

@@ -21,7 +21,7 @@ struct GlobalName {
   const char* name;
   bool takes_value;
 };
-constexpr GlobalName kGlobal[] = {{"-q", false},     {"--quiet", false}, {"-v", false},     {"--verbose", false},
+constexpr GlobalName kGlobal[] = {{"-q", false},       {"--quiet", false},   {"-v", false},     {"--verbose", false},
                                   {"--threads", true}, {"--version", false}, {"--help", false}, {"-h", false}};
 
 bool is_number(const std::string& text) {
@@ -39,7 +39,8 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
     return s;
   };
   std::vector<std::string> plain;
-  for (const std::string& n : names) plain.push_back(bare(n));
+  for (const std::string& n : names)
+    plain.push_back(bare(n));
   const std::string near = nearest_name(bare(word), plain);
   if (near.empty()) return "";
   const auto at = std::find(plain.begin(), plain.end(), near) - plain.begin();
@@ -67,14 +68,16 @@ GlobalOptions parse_global_options(const std::vector<std::string>& words) {
       if (name == o.name) known = &o;
     }
     if (known == nullptr)
-      throw UserError("unknown option '{}' before the command; expected one of: {}{}; options of a command follow its name", name,
-                      fmt::join(names, ", "), did_you_mean(name, names));
+      throw UserError("unknown option '{}' before the command; expected one of: {}{}; options of a command follow its name",
+                      name, fmt::join(names, ", "), did_you_mean(name, names));
     if (!known->takes_value && equals != std::string::npos)
       throw UserError("option '{}' takes no value; found '{}'", name, word.substr(equals + 1));
     if (name == "--threads") {
       std::string value;
-      if (equals != std::string::npos) value = word.substr(equals + 1);
-      else if (i + 1 < words.size()) value = words[++i];
+      if (equals != std::string::npos)
+        value = word.substr(equals + 1);
+      else if (i + 1 < words.size())
+        value = words[++i];
       const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), g.threads);
       if (error != std::errc() || end != value.data() + value.size() || g.threads < 1 || g.threads > 4096)
         throw UserError("option '--threads': found '{}'; expected a number from 1 to 4096", value);
@@ -100,7 +103,8 @@ VerbOptions::VerbOptions(const Verb& verb) : description("options") {
 std::vector<std::string> VerbOptions::names() const {
   std::vector<std::string> hidden;
   const unsigned count = std::min(positional.max_total_count(), 64u);
-  for (unsigned i = 0; i < count; ++i) hidden.push_back(positional.name_for_position(i));
+  for (unsigned i = 0; i < count; ++i)
+    hidden.push_back(positional.name_for_position(i));
   std::vector<std::string> out;
   for (const auto& o : description.options()) {
     if (std::find(hidden.begin(), hidden.end(), o->long_name()) != hidden.end()) continue;
@@ -127,17 +131,20 @@ po::variables_map parse_verb_options(const Verb& verb, const std::vector<std::st
       if (o.position_key != -1) continue;
       for (size_t i = 1; i < o.original_tokens.size(); ++i)
         if (looks_like_option(o.original_tokens[i]))
-          fail(verb.name, fmt::format("option '{0}' needs a value; found the option '{1}'; write {0}={1} if it is meant as the value",
-                                      o.original_tokens[0], o.original_tokens[i]));
+          fail(verb.name,
+               fmt::format("option '{0}' needs a value; found the option '{1}'; write {0}={1} if it is meant as the value",
+                           o.original_tokens[0], o.original_tokens[i]));
     }
     po::store(parsed, map);
     po::notify(map);
   } catch (const po::unknown_option& e) {
     const std::string name = e.get_option_name();
     for (const GlobalName& g : kGlobal)
-      if (name == g.name) fail(verb.name, fmt::format("'{}' is an option of sageptq itself; expected it before '{}'", name, verb.name));
+      if (name == g.name)
+        fail(verb.name, fmt::format("'{}' is an option of sageptq itself; expected it before '{}'", name, verb.name));
     const std::vector<std::string> names = options.names();
-    fail(verb.name, fmt::format("unknown option '{}'; expected one of: {}{}", name, fmt::join(names, ", "), did_you_mean(name, names)));
+    fail(verb.name,
+         fmt::format("unknown option '{}'; expected one of: {}{}", name, fmt::join(names, ", "), did_you_mean(name, names)));
   } catch (const po::too_many_positional_options_error&) {
     fail(verb.name, fmt::format("too many arguments; expected: sageptq {} {}", verb.name, verb.synopsis));
   } catch (const po::required_option& e) {
@@ -146,8 +153,9 @@ po::variables_map parse_verb_options(const Verb& verb, const std::vector<std::st
     bool positional = false;
     for (unsigned i = 0; i < std::min(options.positional.max_total_count(), 64u); ++i)
       positional |= options.positional.name_for_position(i) == name;
-    fail(verb.name, positional ? fmt::format("the argument '{}' is missing; expected: sageptq {} {}", name, verb.name, verb.synopsis)
-                               : fmt::format("the option '--{}' is missing; expected: sageptq {} {}", name, verb.name, verb.synopsis));
+    fail(verb.name, positional
+                        ? fmt::format("the argument '{}' is missing; expected: sageptq {} {}", name, verb.name, verb.synopsis)
+                        : fmt::format("the option '--{}' is missing; expected: sageptq {} {}", name, verb.name, verb.synopsis));
   } catch (const po::error& e) {
     fail(verb.name, e.what());
   }
@@ -179,7 +187,8 @@ std::string main_help(const std::vector<Verb>& verbs) {
       "  --threads N     compute threads; the results do not depend on it\n"
       "  --version       print the version\n"
       "  -h, --help      this text\n"
-      "\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 internal error, 2 wrong command or file, 3 missing or damaged\n"
+      "\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 internal error, 2 wrong command or file, 3 missing or "
+      "damaged\n"
       "resource, 4 some points failed, 5 outside tolerance, 75 stopped early (run again to resume), 130 interrupted.\n";
   return text;
 }
@@ -187,7 +196,8 @@ std::string main_help(const std::vector<Verb>& verbs) {
 std::string verb_help(const Verb& verb) {
   const VerbOptions options(verb);
   std::ostringstream out;
-  out << "usage: sageptq " << verb.name << (verb.synopsis.empty() ? "" : " ") << verb.synopsis << "\n\n" << verb.summary << "\n\n";
+  out << "usage: sageptq " << verb.name << (verb.synopsis.empty() ? "" : " ") << verb.synopsis << "\n\n"
+      << verb.summary << "\n\n";
   options.description.print(out);
   return out.str();
 }

@@ -26,8 +26,8 @@ struct VerbOptions {
   explicit VerbOptions(const Verb& verb);
   std::vector<std::string> names() const;  // "--set", "-o"; without those that are positional arguments
 };
-// Parses what follows the verb: no guessing of abbreviations, no value that looks like an option, unknown options with the nearest
-// name. `help` is set when --help was among them; then nothing else is checked.
+// Parses what follows the verb: no guessing of abbreviations, no value that looks like an option, unknown options with the
+// nearest name. `help` is set when --help was among them; then nothing else is checked.
 boost::program_options::variables_map parse_verb_options(const Verb& verb, const std::vector<std::string>& words, bool* help);
 
 const Verb& find_verb(const std::vector<Verb>& verbs, const std::string& name);

@@ -15,12 +15,14 @@ namespace {
 using Names = std::vector<std::string>;
 
 void append(Names& to, Names more) {
-  for (std::string& m : more) to.push_back(std::move(m));
+  for (std::string& m : more)
+    to.push_back(std::move(m));
 }
 
 Names preset_names() {
   Names out;
-  for (const PresetInfo& p : list_presets()) out.push_back(p.name);
+  for (const PresetInfo& p : list_presets())
+    out.push_back(p.name);
   return out;
 }
 
@@ -39,7 +41,8 @@ Names assignments(const Program& program, const std::string& typed) {
     if (equals == std::string::npos) {
       out.push_back(path + "=");
     } else if (typed.compare(0, equals, path) == 0 && equals == path.size()) {
-      for (const std::string& v : values) out.push_back(path + "=" + v);
+      for (const std::string& v : values)
+        out.push_back(path + "=" + v);
     }
   };
   const auto offer_parameters = [&](const std::string& prefix, const std::vector<ParamInfo>& params) {
@@ -105,7 +108,8 @@ bool takes_value(const Verb& verb, const std::string& option) {
 Names candidates(const Program& program, const std::vector<Verb>& verbs, const Names& words) {
   const std::string typed = words.empty() ? "" : words.back();
   size_t at = 0;
-  while (at + 1 < words.size() && !words[at].empty() && words[at][0] == '-') at += words[at] == "--threads" ? 2 : 1;
+  while (at + 1 < words.size() && !words[at].empty() && words[at][0] == '-')
+    at += words[at] == "--threads" ? 2 : 1;
   if (at + 1 >= words.size()) {
     if (at + 1 > words.size()) return {};  // the value of --threads
     Names out = {"--quiet", "--verbose", "--threads", "--version", "--help"};
@@ -133,7 +137,8 @@ Names candidates(const Program& program, const std::vector<Verb>& verbs, const N
 
 }  // namespace
 
-std::vector<std::string> complete(const Program& program, const std::vector<Verb>& verbs, const std::vector<std::string>& words) {
+std::vector<std::string> complete(const Program& program, const std::vector<Verb>& verbs,
+                                  const std::vector<std::string>& words) {
   const std::string typed = words.empty() ? "" : words.back();
   std::set<std::string> out;
   for (std::string& c : candidates(program, verbs, words))

@@ -8,8 +8,9 @@
 
 namespace sage {
 
-// `words`: what follows the program's name, the last one unfinished (maybe empty). Candidates start with it. An empty answer lets
-// the shell complete file names.
-std::vector<std::string> complete(const Program& program, const std::vector<Verb>& verbs, const std::vector<std::string>& words);
+// `words`: what follows the program's name, the last one unfinished (maybe empty). Candidates start with it. An empty answer
+// lets the shell complete file names.
+std::vector<std::string> complete(const Program& program, const std::vector<Verb>& verbs,
+                                  const std::vector<std::string>& words);
 
 }  // namespace sage

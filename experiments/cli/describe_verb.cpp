@@ -16,8 +16,10 @@ void print_component(const ComponentInfo& c) {
   fmt::print("{} ({}, version {})\n  {}\n", c.name, c.kind, c.version, c.doc);
   if (!c.reference.empty()) fmt::print("  source: {}\n", c.reference);
   fmt::print("\n");
-  if (c.params.empty()) fmt::print("  no parameters\n");
-  else fmt::print("{}", parameter_table(c.params).render(TableFormat::kText));
+  if (c.params.empty())
+    fmt::print("  no parameters\n");
+  else
+    fmt::print("{}", parameter_table(c.params).render(TableFormat::kText));
 }
 
 void print_pipeline(const Registries& registries) {
@@ -74,20 +76,24 @@ Verb describe_verb() {
   v.summary = "Explains a component, a preset or a section: what it does, its source, its parameters.";
   v.synopsis = "NAME";
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
-    o.add_options()("name", po::value<std::string>()->required(),
-                    "a component (`fixed`, or `grouping/fixed` where kinds share a name), a preset, or one of: experiment, model, "
-                    "eval, pipeline");
+    o.add_options()(
+        "name", po::value<std::string>()->required(),
+        "a component (`fixed`, or `grouping/fixed` where kinds share a name), a preset, or one of: experiment, model, "
+        "eval, pipeline");
     p.add("name", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
     const std::string name = m["name"].as<std::string>();
     if (describe(program.registries, name)) return ExitCode::kDone;
     std::vector<std::string> names = {"experiment", "model", "eval", "pipeline"};
-    for (const ComponentInfo& c : program.registries.all()) names.push_back(c.name);
-    for (const PresetInfo& p : list_presets()) names.push_back(p.name);
+    for (const ComponentInfo& c : program.registries.all())
+      names.push_back(c.name);
+    for (const PresetInfo& p : list_presets())
+      names.push_back(p.name);
     const std::string near = nearest_name(name, names);
-    throw UserError("describe: nothing is called '{}'; expected a component, a preset or a section; `sageptq list` shows them{}", name,
-                    near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+    throw UserError(
+        "describe: nothing is called '{}'; expected a component, a preset or a section; `sageptq list` shows them{}", name,
+        near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
   };
   return v;
 }

@@ -53,7 +53,8 @@ Verb doctor_verb() {
     const auto bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     line("memory", fmt::format("{:.1f} GB", bytes / 1e9));
     fmt::print("\nbackends\n");
-    for (const BackendStatus& b : backend_status()) line(b.name, (b.available ? "" : "not available: ") + b.detail);
+    for (const BackendStatus& b : backend_status())
+      line(b.name, (b.available ? "" : "not available: ") + b.detail);
     fmt::print("\nfolders\n");
     line("cache", folder_state(cache_folder()));
     line("store", folder_state(Store::default_root()));
@@ -62,11 +63,14 @@ Verb doctor_verb() {
     line("default model", fetched(cache_folder() + "/models", "config.json"));
     line("default text", fetched(cache_folder() + "/texts", "test.txt"));
     std::string presets;
-    for (const PresetInfo& p : list_presets()) presets += (presets.empty() ? "" : ", ") + p.name;
-    line("presets", presets.empty() ? "none found; expected share/sage-ptq/presets beside the program, or SAGEPTQ_PRESETS" : presets);
+    for (const PresetInfo& p : list_presets())
+      presets += (presets.empty() ? "" : ", ") + p.name;
+    line("presets",
+         presets.empty() ? "none found; expected share/sage-ptq/presets beside the program, or SAGEPTQ_PRESETS" : presets);
     line("components", fmt::format("{}", program.registries.all().size()));
     fmt::print("\nlibraries\n");
-    for (const auto& [name, version] : library_versions()) line(name, version);
+    for (const auto& [name, version] : library_versions())
+      line(name, version);
     return ExitCode::kDone;
   };
   return v;

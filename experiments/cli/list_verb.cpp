@@ -13,10 +13,12 @@ Verb list_verb() {
   v.summary = "Lists components, presets, model families, protocols and backends.";
   v.synopsis = "[KIND] [--format table|md|latex|csv|json]";
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
-    o.add_options()("kind", po::value<std::string>(),
-                    "saliency, grouping, quantizer, threshold, transform, compensator, coder, components (all of these), presets, "
-                    "families, protocols or backends; default: components and presets")(
-        "format", po::value<std::string>()->default_value("table"), "table, md, latex, csv or json; md prints one table per kind");
+    o.add_options()(
+        "kind", po::value<std::string>(),
+        "saliency, grouping, quantizer, threshold, transform, compensator, coder, components (all of these), presets, "
+        "families, protocols or backends; default: components and presets")(
+        "format", po::value<std::string>()->default_value("table"),
+        "table, md, latex, csv or json; md prints one table per kind");
     p.add("kind", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {

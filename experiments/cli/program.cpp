@@ -39,14 +39,17 @@ ExitCode dispatch(Program& program, const std::vector<Verb>& verbs, const std::v
   const std::string& name = words[global.verb];
   const std::vector<std::string> rest(words.begin() + static_cast<std::ptrdiff_t>(global.verb) + 1, words.end());
   if (name == "__complete") {
-    for (const std::string& candidate : complete(program, verbs, rest)) fmt::print("{}\n", candidate);
+    for (const std::string& candidate : complete(program, verbs, rest))
+      fmt::print("{}\n", candidate);
     return ExitCode::kDone;
   }
   if (name == "help" || global.help) {
     const std::vector<std::string> topic = name == "help" ? rest : std::vector<std::string>{name};
     if (topic.size() > 1) throw UserError("help: {} arguments; expected one command, as in `sageptq help list`", topic.size());
-    if (topic.empty() || topic[0] == "help") fmt::print("{}", main_help(verbs));
-    else fmt::print("{}", verb_help(find_verb(verbs, topic[0])));
+    if (topic.empty() || topic[0] == "help")
+      fmt::print("{}", main_help(verbs));
+    else
+      fmt::print("{}", verb_help(find_verb(verbs, topic[0])));
     return ExitCode::kDone;
   }
   const Verb& verb = find_verb(verbs, name);
@@ -75,24 +78,31 @@ int run_program(Program& program, const std::vector<Verb>& verbs, int argc, cons
     code = static_cast<int>(dispatch(program, verbs, words));
   } catch (const Error& e) {
     if (e.code() == ExitCode::kInternalError && dynamic_cast<const RunError*>(&e) == nullptr)
-      code = report(e.code(), fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));
+      code =
+          report(e.code(),
+                 fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));
     else
       code = report(e.code(), e.what());
   } catch (const std::system_error& e) {  // fmt reports a failed write to stdout so
     code = std::ferror(stdout) != 0
                ? report(ExitCode::kMissingResource, fmt::format("stdout: {}; expected room for the output", e.what()))
-               : report(ExitCode::kInternalError, fmt::format("internal error: {}; this is a bug of sageptq: please report it with the "
-                                                              "command line", e.what()));
+               : report(ExitCode::kInternalError,
+                        fmt::format("internal error: {}; this is a bug of sageptq: please report it with the "
+                                    "command line",
+                                    e.what()));
   } catch (const std::bad_alloc&) {
-    code = report(ExitCode::kMissingResource, "out of memory; expected more of it to be free; a smaller model or --threads 1 may help");
+    code = report(ExitCode::kMissingResource,
+                  "out of memory; expected more of it to be free; a smaller model or --threads 1 may help");
   } catch (const std::exception& e) {
-    code = report(ExitCode::kInternalError,
-                  fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));
+    code =
+        report(ExitCode::kInternalError,
+               fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));
   }
   std::cout.flush();
   // A full disk behind `> file` must not look like success.
   if ((std::fflush(stdout) != 0 || std::ferror(stdout) != 0 || !std::cout) && code == 0)
-    code = report(ExitCode::kMissingResource, "stdout: not all output could be written; expected room for it; is the disk full?");
+    code =
+        report(ExitCode::kMissingResource, "stdout: not all output could be written; expected room for it; is the disk full?");
   return code;
 }
 

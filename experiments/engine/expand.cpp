@@ -20,9 +20,9 @@ struct Draft {
     std::string path;
     Value value;
   };
-  std::string name;             // "" = labelled by its axes
+  std::string name;  // "" = labelled by its axes
   std::optional<Value> extends;
-  std::vector<Axis> axes;       // shown in labels where they vary
+  std::vector<Axis> axes;                           // shown in labels where they vary
   std::vector<std::pair<std::string, Value>> sets;  // all assignments, in order
 };
 
@@ -30,8 +30,9 @@ const std::vector<std::string> kSweepKeys = {"grid", "zip", "list", "union", "ex
 
 const Value& expect_map(const Value& v, const char* what) {
   if (!v.is_map() || v.members().empty())
-    throw UserError("{}: sweep.{} is not a map with entries; expected {}", v.where().str(), what,
-                    std::string_view(what) == "ablate" ? "{name: {dotted.key: value}, ...}" : "{dotted.key: [value, ...], ...}");
+    throw UserError(
+        "{}: sweep.{} is not a map with entries; expected {}", v.where().str(), what,
+        std::string_view(what) == "ablate" ? "{name: {dotted.key: value}, ...}" : "{dotted.key: [value, ...], ...}");
   return v;
 }
 
@@ -56,7 +57,8 @@ void check_count(size_t a, size_t b, const Value& where) {
 const std::vector<Value>& axis_values(const Value& values, const std::string& path, const char* what) {
   check_path(path, values);
   if (!values.is_list() || values.items().empty())
-    throw UserError("{}: sweep.{}.{} is not a list with values; expected [value, value, ...]", values.where().str(), what, path);
+    throw UserError("{}: sweep.{}.{} is not a list with values; expected [value, value, ...]", values.where().str(), what,
+                    path);
   return values.items();
 }
 
@@ -71,8 +73,8 @@ std::vector<Draft> zip_drafts(const Value& zip) {
       check_count(values.size(), 1, zip);
       out.resize(values.size());
     } else if (values.size() != out.size()) {
-      throw UserError("{}: sweep.zip.{} has {} values, {} has {}; expected equal lengths", member.second.where().str(), member.first,
-                      values.size(), first->first, out.size());
+      throw UserError("{}: sweep.zip.{} has {} values, {} has {}; expected equal lengths", member.second.where().str(),
+                      member.first, values.size(), first->first, out.size());
     }
     for (size_t i = 0; i < values.size(); ++i) {
       out[i].axes.push_back({member.first, values[i]});
@@ -107,7 +109,8 @@ Draft assignments(const Value& entry, const char* what, std::string name) {
   d.name = std::move(name);
   for (const auto& [key, v] : entry.members()) {
     if (key == "name" && std::string_view(what) == "list") {
-      if (!v.is_scalar() || v.text().empty()) throw UserError("{}: a name that is no text; expected `name: TEXT`", v.where().str());
+      if (!v.is_scalar() || v.text().empty())
+        throw UserError("{}: a name that is no text; expected `name: TEXT`", v.where().str());
       d.name = v.text();
     } else if (key == "extends") {
       d.extends = v;
@@ -117,15 +120,16 @@ Draft assignments(const Value& entry, const char* what, std::string name) {
     }
   }
   if (d.name.empty())
-    for (const auto& [path, v] : d.sets) d.axes.push_back({path, v});
-  if (d.name.empty() && d.extends)
-    d.axes.insert(d.axes.begin(), Draft::Axis{"extends", *d.extends});
+    for (const auto& [path, v] : d.sets)
+      d.axes.push_back({path, v});
+  if (d.name.empty() && d.extends) d.axes.insert(d.axes.begin(), Draft::Axis{"extends", *d.extends});
   return d;
 }
 
 std::vector<Draft> list_drafts(const Value& list) {
   std::vector<Draft> out;
-  for (const Value& entry : expect_list(list, "list").items()) out.push_back(assignments(entry, "list", ""));
+  for (const Value& entry : expect_list(list, "list").items())
+    out.push_back(assignments(entry, "list", ""));
   check_count(out.size(), 1, list);
   return out;
 }
@@ -133,7 +137,8 @@ std::vector<Draft> list_drafts(const Value& list) {
 std::vector<Draft> ablate_drafts(const Value& ablate) {
   std::vector<Draft> out(1);
   out[0].name = "base";
-  for (const auto& [name, entry] : expect_map(ablate, "ablate").members()) out.push_back(assignments(entry, "ablate", name));
+  for (const auto& [name, entry] : expect_map(ablate, "ablate").members())
+    out.push_back(assignments(entry, "ablate", name));
   check_count(out.size(), 1, ablate);
   return out;
 }
@@ -161,7 +166,8 @@ std::string value_text(const Value& v, bool all_names) {
     case Value::Kind::kScalar: return v.text();
     case Value::Kind::kList: {
       std::string text;
-      for (const Value& i : v.items()) text += (text.empty() ? "" : ",") + value_text(i, all_names);
+      for (const Value& i : v.items())
+        text += (text.empty() ? "" : ",") + value_text(i, all_names);
       return "[" + text + "]";
     }
     case Value::Kind::kMap: break;
@@ -179,14 +185,13 @@ std::string value_text(const Value& v, bool all_names) {
 
 std::string last_parts(const std::string& path, int parts) {
   size_t at = path.size();
-  for (int i = 0; i < parts && at != std::string::npos && at > 0; ++i) at = path.rfind('.', at - 1);
+  for (int i = 0; i < parts && at != std::string::npos && at > 0; ++i)
+    at = path.rfind('.', at - 1);
   return at == std::string::npos || at == 0 ? path : path.substr(at + 1);
 }
 
 // pipeline.grouping.type is about the grouping.
-std::string shown_path(const std::string& path) {
-  return path.ends_with(".type") ? path.substr(0, path.size() - 5) : path;
-}
+std::string shown_path(const std::string& path) { return path.ends_with(".type") ? path.substr(0, path.size() - 5) : path; }
 
 void label_drafts(std::vector<Draft>& drafts, std::vector<std::string>& labels) {
   std::map<std::string, std::set<std::string>> values;  // path -> canonical values
@@ -279,7 +284,8 @@ class Sweep {
     if (any) {
       std::vector<std::string> labels;
       label_drafts(drafts, labels);
-      for (size_t i = 0; i < drafts.size(); ++i) out.push_back({labels[i], compose(drafts[i])});
+      for (size_t i = 0; i < drafts.size(); ++i)
+        out.push_back({labels[i], compose(drafts[i])});
     }
     if (const Value* blocks = sweep.find("union")) {
       for (const Value& b : expect_list(*blocks, "union").items()) {
@@ -316,8 +322,9 @@ class Sweep {
     for (const auto& [path, v] : sets) {
       for (const auto& [set, value] : loaded_.overrides)
         if (set == path || path.starts_with(set + "."))
-          throw UserError("{}: the sweep varies '{}' at {}; expected a key that it leaves alone; change the file, or set sweep itself",
-                          value.where().str(), path, v.where().str());
+          throw UserError(
+              "{}: the sweep varies '{}' at {}; expected a key that it leaves alone; change the file, or set sweep itself",
+              value.where().str(), path, v.where().str());
       set_path(root, path, v);
       if (Value* pipeline = root.find("pipeline")) expand_bare_names(*pipeline);
     }
@@ -328,7 +335,8 @@ class Sweep {
   void remove(std::vector<Composed>& points, const Value& exclude) {
     for (const Value& pattern : expect_list(exclude, "exclude").items()) {
       if (!pattern.is_map() || pattern.members().empty())
-        throw UserError("{}: an entry of sweep.exclude is not a map; expected {{dotted.key: value, ...}}", pattern.where().str());
+        throw UserError("{}: an entry of sweep.exclude is not a map; expected {{dotted.key: value, ...}}",
+                        pattern.where().str());
       const size_t before = points.size();
       std::erase_if(points, [&](const Composed& p) { return matches(p.root, pattern); });
       if (points.size() == before)
@@ -359,7 +367,7 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries) {
     composed.push_back({"", std::move(root)});
   }
 
-  std::map<std::string, std::string> seen;    // key -> label
+  std::map<std::string, std::string> seen;  // key -> label
   std::map<std::string, int> labels;
   for (Composed& c : composed) {
     Point p;
@@ -371,7 +379,8 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries) {
       throw UserError("{} (in the point '{}')", e.what(), c.label);
     }
     Value key = p.experiment.resolved;
-    for (const char* name : {"name", "label", "about"}) key.erase(name);
+    for (const char* name : {"name", "label", "about"})
+      key.erase(name);
     p.key = canonical_json(key);
     p.label = p.experiment.label;
     if (const auto [it, fresh] = seen.emplace(p.key, p.label); !fresh) {

@@ -23,9 +23,9 @@ namespace sage {
 inline constexpr size_t kMaxPoints = 10000;
 
 struct Point {
-  std::string label;       // from what varies: "grouping=kmeans(4), seed=1"; unique
-  Experiment experiment;   // label included
-  std::string key;         // canonical JSON of all that distinguishes points; input digests and versions join it later
+  std::string label;      // from what varies: "grouping=kmeans(4), seed=1"; unique
+  Experiment experiment;  // label included
+  std::string key;        // canonical JSON of all that distinguishes points; input digests and versions join it later
 };
 
 struct Expansion {

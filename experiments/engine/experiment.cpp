@@ -62,9 +62,7 @@ bool is_path(const std::string& text) {
 }
 
 // The folder relative paths of this node are meant from: its file's, or none for --set and defaults.
-fs::path folder_of(const Value& v) {
-  return v.where().line > 0 ? fs::path(v.where().file).parent_path() : fs::path();
-}
+fs::path folder_of(const Value& v) { return v.where().line > 0 ? fs::path(v.where().file).parent_path() : fs::path(); }
 
 std::string anchored(const std::string& path, const Value& written) {
   if (path.empty() || fs::path(path).is_absolute()) return path;
@@ -97,7 +95,8 @@ Value load_parents(const Value& extends, std::vector<std::string>& chain) {
       throw UserError("{}: extends '{}': {}", e.where().str(), e.text(), error.what());
     }
     Value parent = load_layers(path, chain);
-    for (const char* own : {"name", "label", "about"}) parent.erase(own);
+    for (const char* own : {"name", "label", "about"})
+      parent.erase(own);
     merge_layer(merged, parent);
   }
   return merged;
@@ -111,7 +110,8 @@ Value load_layers(const std::string& path, std::vector<std::string>& chain) {
     throw UserError("{}: extends a chain of more than {} files; expected a shorter one", path, kMaxExtends);
   Value own = parse_yaml_file(path);
   if (own.is_null()) own = Value::map({path, 1, 1});
-  if (!own.is_map()) throw UserError("{}: not an experiment; expected a map with keys such as name, extends, pipeline", own.where().str());
+  if (!own.is_map())
+    throw UserError("{}: not an experiment; expected a map with keys such as name, extends, pipeline", own.where().str());
   Value root = Value::map(own.where());
   if (const Value* extends = own.find("extends")) {
     chain.push_back(id);
@@ -147,9 +147,11 @@ bool Experiment::selects(const std::string& matrix_name) const {
 
 Value identity(const Experiment& experiment) {
   Value v = experiment.resolved;
-  for (const char* key : {"name", "label", "about", "model"}) v.erase(key);
+  for (const char* key : {"name", "label", "about", "model"})
+    v.erase(key);
   if (Value* eval = v.find("eval"))
-    for (Value& entry : eval->items()) entry.erase("text");
+    for (Value& entry : eval->items())
+      entry.erase("text");
   return v;
 }
 
@@ -208,8 +210,8 @@ std::string find_preset(const std::string& name) {
     all += (all.empty() ? "" : ", ") + p.name;
   }
   const std::string near = nearest_name(name, names);
-  throw UserError("unknown preset '{}'; expected one of: {}, or the path of a .yaml file{}", name, all.empty() ? "(none found)" : all,
-                  near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+  throw UserError("unknown preset '{}'; expected one of: {}, or the path of a .yaml file{}", name,
+                  all.empty() ? "(none found)" : all, near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
 }
 
 Value load_extended(const Value& extends) {
@@ -222,7 +224,8 @@ void sort_assignments(std::vector<std::pair<std::string, Value>>& assignments) {
     const auto depth = std::count(path.begin(), path.end(), '.');
     return std::pair(depth, !path.ends_with(".type"));
   };
-  std::stable_sort(assignments.begin(), assignments.end(), [&](const auto& a, const auto& b) { return rank(a.first) < rank(b.first); });
+  std::stable_sort(assignments.begin(), assignments.end(),
+                   [&](const auto& a, const auto& b) { return rank(a.first) < rank(b.first); });
 }
 
 void apply_overrides(Value& root, const std::vector<std::pair<std::string, Value>>& overrides) {
@@ -309,7 +312,8 @@ Experiment resolve(const Value& root, const std::string& source, const Registrie
   return e;
 }
 
-Experiment resolve_experiment(const std::string& file_or_preset, const std::vector<std::string>& overrides, const Registries& registries) {
+Experiment resolve_experiment(const std::string& file_or_preset, const std::vector<std::string>& overrides,
+                              const Registries& registries) {
   LoadedExperiment loaded = load_experiment(file_or_preset, overrides);
   if (const Value* sweep = loaded.root.find("sweep"); sweep != nullptr && !sweep->is_null())
     throw UserError("{}: this experiment has a sweep; expected one without; use `sageptq sweep {}`", sweep->key_where().str(),

@@ -36,7 +36,7 @@ struct EvalSpec {
 
 struct Experiment {
   std::string name;
-  std::string label;       // of one point of a sweep: "grouping=spectral(4), seed=1"
+  std::string label;  // of one point of a sweep: "grouping=spectral(4), seed=1"
   std::string about;
   std::string source;      // the file or preset asked for
   std::string model_path;  // "default" = the fetched default model
@@ -70,7 +70,7 @@ std::string find_preset(const std::string& name);
 
 // A file or preset with everything it extends merged in, not yet checked.
 struct LoadedExperiment {
-  Value root;          // overrides of `sweep` are applied, others are not
+  Value root;  // overrides of `sweep` are applied, others are not
   std::string source;
   std::vector<std::pair<std::string, Value>> overrides;  // the others: path, value; applied last, to every point
 };
@@ -85,7 +85,8 @@ void apply_overrides(Value& root, const std::vector<std::pair<std::string, Value
 // Checks a root without `sweep` and gives it types.
 Experiment resolve(const Value& root, const std::string& source, const Registries& registries);
 // load + resolve, for verbs that run one experiment; an experiment with a sweep is a UserError.
-Experiment resolve_experiment(const std::string& file_or_preset, const std::vector<std::string>& overrides, const Registries& registries);
+Experiment resolve_experiment(const std::string& file_or_preset, const std::vector<std::string>& overrides,
+                              const Registries& registries);
 
 // Keys and parameters for help, completion and documentation: ("experiment", ...), ("eval", ...), ("model", ...).
 std::vector<std::pair<std::string, std::vector<ParamInfo>>> experiment_parameters();

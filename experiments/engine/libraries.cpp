@@ -31,7 +31,8 @@ std::string hdf5_version() {
 std::string openblas_version() {
   const std::string config = openblas_get_config();  // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ... SkylakeX MAX_THREADS=128"
   const size_t space = config.find(' ');
-  const std::string version = space == std::string::npos ? config : config.substr(space + 1, config.find(' ', space + 1) - space - 1);
+  const std::string version =
+      space == std::string::npos ? config : config.substr(space + 1, config.find(' ', space + 1) - space - 1);
   return fmt::format("{} ({})", version, openblas_get_corename());
 }
 
@@ -44,7 +45,8 @@ std::vector<std::pair<std::string, std::string>> library_versions() {
       {"eigen", SAGE_EIGEN_VERSION},
       {"fmt", fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100)},
       {"hdf5", hdf5_version()},
-      {"nlohmann-json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH)},
+      {"nlohmann-json",
+       fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH)},
       {"openblas", openblas_version()},
       {"openssl", OpenSSL_version(OPENSSL_VERSION_STRING)},
       {"pcre2", pcre2_version()},

@@ -54,7 +54,8 @@ class CommandLine : public ExperimentFiles {
   }
   int run(std::vector<std::string> words) {
     std::vector<const char*> argv = {"sageptq"};
-    for (const std::string& w : words) argv.push_back(w.c_str());
+    for (const std::string& w : words)
+      argv.push_back(w.c_str());
     testing::internal::CaptureStdout();
     testing::internal::CaptureStderr();
     const int code = run_program(program_, verbs_, static_cast<int>(argv.size()), argv.data());
@@ -79,7 +80,8 @@ TEST_F(CommandLine, RunsAVerbAndKeepsArgv) {
 TEST_F(CommandLine, NoGuessing) {
   EXPECT_EQ(run({"toy", "f", "--dry"}), 2);
   EXPECT_EQ(err_,
-            "sageptq: toy: unknown option '--dry'; expected one of: --device, -d, --count, --set, --dry-run, --method, --help, -h; see "
+            "sageptq: toy: unknown option '--dry'; expected one of: --device, -d, --count, --set, --dry-run, --method, --help, "
+            "-h; see "
             "`sageptq help toy`\n");
   EXPECT_EQ(run({"toy", "f", "--dry-rnu"}), 2);
   EXPECT_TRUE(has(err_, "did you mean '--dry-run'?")) << err_;
@@ -174,14 +176,16 @@ TEST_F(CommandLine, FullDiskBehindStdoutIsAnError) {
 
 TEST_F(CommandLine, ListNamesEveryComponent) {
   EXPECT_EQ(run({"list"}), 0);
-  for (const ComponentInfo& c : program_.registries.all()) EXPECT_TRUE(has(out_, c.name)) << c.name;
+  for (const ComponentInfo& c : program_.registries.all())
+    EXPECT_TRUE(has(out_, c.name)) << c.name;
   EXPECT_TRUE(has(out_, "sage_paper"));
   EXPECT_EQ(run({"list", "grouping", "--format", "csv"}), 0);
   EXPECT_TRUE(has(out_, "kmeans"));
   EXPECT_FALSE(has(out_, "hadamard"));
   EXPECT_EQ(run({"list", "--format", "md"}), 0);
   EXPECT_TRUE(has(out_, "### grouping"));
-  for (const char* kind : {"presets", "families", "protocols", "backends", "components"}) EXPECT_EQ(run({"list", kind}), 0) << err_;
+  for (const char* kind : {"presets", "families", "protocols", "backends", "components"})
+    EXPECT_EQ(run({"list", kind}), 0) << err_;
   EXPECT_TRUE(has(out_, "kind"));
   EXPECT_EQ(run({"list", "groupin"}), 2);
   EXPECT_TRUE(has(err_, "did you mean 'grouping'?"));
@@ -191,7 +195,8 @@ TEST_F(CommandLine, DescribeShowsParametersAndPresets) {
   for (const ComponentInfo& c : program_.registries.all()) {
     ASSERT_EQ(run({"describe", c.kind + "/" + c.name}), 0);
     EXPECT_TRUE(has(out_, c.doc)) << c.name;
-    for (const ParamInfo& p : c.params) EXPECT_TRUE(has(out_, p.name)) << c.name;
+    for (const ParamInfo& p : c.params)
+      EXPECT_TRUE(has(out_, p.name)) << c.name;
   }
   EXPECT_EQ(run({"describe", "none"}), 0);  // several kinds have one
   EXPECT_TRUE(has(out_, "(saliency") && has(out_, "(transform"));
@@ -240,7 +245,8 @@ TEST_F(CommandLine, Completion) {
   EXPECT_EQ(words({"toy", "f", "--set", "pipeline.grouping.ty"}), Words{"pipeline.grouping.type="});
   EXPECT_EQ(words({"toy", "f", "--set", "pipeline.grouping.type=km"}), Words{"pipeline.grouping.type=kmeans"});
   EXPECT_EQ(words({"toy", "f", "--set", "pipeline.grouping=km"}), Words{"pipeline.grouping=kmeans"});
-  EXPECT_EQ(words({"toy", "f", "--set", "pipeline.numerics="}), (Words{"pipeline.numerics=packed", "pipeline.numerics=reference"}));
+  EXPECT_EQ(words({"toy", "f", "--set", "pipeline.numerics="}),
+            (Words{"pipeline.numerics=packed", "pipeline.numerics=reference"}));
   EXPECT_EQ(words({"toy", "f", "--set", "eval.0.kl="}), (Words{"eval.0.kl=false", "eval.0.kl=true"}));
   EXPECT_EQ(words({"describe", "kme"}), Words{"kmeans"});
   EXPECT_EQ(words({"list", "trans"}), Words{"transform"});

@@ -18,7 +18,8 @@ class ExpandTest : public ExperimentFiles {
   }
   static std::vector<std::string> labels(const Expansion& e) {
     std::vector<std::string> out;
-    for (const Point& p : e.points) out.push_back(p.label);
+    for (const Point& p : e.points)
+      out.push_back(p.label);
     return out;
   }
   static std::string at(const Point& p, const std::string& path) {
@@ -47,31 +48,38 @@ TEST_F(ExpandTest, GridIsTheProductWithLabels) {
   EXPECT_EQ(at(e.points[3], "label"), "\"grouping=kmeans(4), seed=1\"");
   EXPECT_EQ(e.points[3].experiment.label, e.points[3].label);
   std::set<std::string> keys;
-  for (const Point& p : e.points) keys.insert(p.key);
+  for (const Point& p : e.points)
+    keys.insert(p.key);
   EXPECT_EQ(keys.size(), 6u);
 }
 
 TEST_F(ExpandTest, LabelsTellApart) {
-  EXPECT_EQ(labels(points("sweep: {grid: {pipeline.quantizer.type: [binary, rtn], pipeline.salient_quantizer.type: [multibit, rtn]}}\n")),
+  EXPECT_EQ(labels(points(
+                "sweep: {grid: {pipeline.quantizer.type: [binary, rtn], pipeline.salient_quantizer.type: [multibit, rtn]}}\n")),
             (Labels{"quantizer=binary, salient_quantizer=multibit", "quantizer=binary, salient_quantizer=rtn",
                     "quantizer=rtn, salient_quantizer=multibit", "quantizer=rtn, salient_quantizer=rtn"}));
   // The same last part: as much of the path as is needed.
   EXPECT_EQ(labels(points("sweep: {zip: {pipeline.quantizer: [{type: rtn, bits: 2}, {type: rtn, group_size: 2}],"
                           " pipeline.salient_quantizer.bits: [2, 3]}}\n")),
             (Labels{"quantizer=rtn(bits=2), bits=2", "quantizer=rtn(group_size=2), bits=3"}));
-  const Expansion e = points("pipeline: {quantizer: rtn}\nsweep: {grid: {pipeline.quantizer.bits: [2, 3], pipeline.salient_quantizer.bits: [2, 3]}}\n");
+  const Expansion e = points(
+      "pipeline: {quantizer: rtn}\nsweep: {grid: {pipeline.quantizer.bits: [2, 3], pipeline.salient_quantizer.bits: [2, "
+      "3]}}\n");
   EXPECT_EQ(e.points[1].label, "quantizer.bits=2, salient_quantizer.bits=3");
 }
 
 TEST_F(ExpandTest, ZipPairsAndDemandsEqualLengths) {
-  const Expansion e = points("sweep:\n  zip: {pipeline.salient_quantizer.bits: [2, 3], pipeline.threshold: [{type: fixed, ratio: 0.03}, {type: fixed, ratio: 0.015}]}\n");
+  const Expansion e = points(
+      "sweep:\n  zip: {pipeline.salient_quantizer.bits: [2, 3], pipeline.threshold: [{type: fixed, ratio: 0.03}, {type: fixed, "
+      "ratio: 0.015}]}\n");
   EXPECT_EQ(labels(e), (Labels{"bits=2, threshold=fixed(0.03)", "bits=3, threshold=fixed(0.015)"}));
   EXPECT_EQ(fails("sweep:\n  zip: {seed: [1, 2], pipeline.block_columns: [0, 64, 128]}\n"),
             "x.yaml:3:47: sweep.zip.pipeline.block_columns has 3 values, seed has 2; expected equal lengths");
 }
 
 TEST_F(ExpandTest, ZipTimesGrid) {
-  const Expansion e = points("sweep: {zip: {seed: [1, 2], pipeline.block_columns: [64, 128]}, grid: {pipeline.numerics: [packed, reference]}}\n");
+  const Expansion e = points(
+      "sweep: {zip: {seed: [1, 2], pipeline.block_columns: [64, 128]}, grid: {pipeline.numerics: [packed, reference]}}\n");
   EXPECT_EQ(labels(e), (Labels{"seed=1, block_columns=64, numerics=packed", "seed=1, block_columns=64, numerics=reference",
                                "seed=2, block_columns=128, numerics=packed", "seed=2, block_columns=128, numerics=reference"}));
 }
@@ -109,7 +117,9 @@ TEST_F(ExpandTest, EntriesSetTypesBeforeParameters) {
 }
 
 TEST_F(ExpandTest, AblateIsABaseAndSingleReplacements) {
-  const Expansion e = points("sweep:\n  ablate:\n    no saliency: {pipeline.saliency: none}\n    k-means: {pipeline.grouping: {type: kmeans, groups: 2}}\n");
+  const Expansion e = points(
+      "sweep:\n  ablate:\n    no saliency: {pipeline.saliency: none}\n    k-means: {pipeline.grouping: {type: kmeans, groups: "
+      "2}}\n");
   EXPECT_EQ(labels(e), (Labels{"base", "no saliency", "k-means"}));
   EXPECT_EQ(at(e.points[0], "pipeline.saliency.type"), "\"sigma\"");
   EXPECT_EQ(at(e.points[1], "pipeline.saliency.type"), "\"none\"");
@@ -147,8 +157,10 @@ TEST_F(ExpandTest, OverridesHoldForEveryPoint) {
     EXPECT_EQ(at(p, "pipeline.salient_quantizer.bits"), "3");
     EXPECT_EQ(at(p, "eval.0.windows"), "1");
   }
-  EXPECT_TRUE(has(fails("sweep: {grid: {seed: [1, 2]}}\n", {"seed=3"}), "--set seed=3: the sweep varies 'seed' at x.yaml:2:23"));
-  EXPECT_TRUE(has(fails("sweep: {grid: {pipeline.grouping.groups: [1, 2]}}\n", {"pipeline.grouping=single"}), "the sweep varies"));
+  EXPECT_TRUE(
+      has(fails("sweep: {grid: {seed: [1, 2]}}\n", {"seed=3"}), "--set seed=3: the sweep varies 'seed' at x.yaml:2:23"));
+  EXPECT_TRUE(
+      has(fails("sweep: {grid: {pipeline.grouping.groups: [1, 2]}}\n", {"pipeline.grouping=single"}), "the sweep varies"));
   EXPECT_EQ(points("sweep: {grid: {seed: [1, 2]}}\n", {"sweep.grid.seed=[4, 5, 6]"}).points.size(), 3u);
   EXPECT_EQ(points("sweep: {grid: {seed: [1, 2]}}\n", {"sweep="}).points.size(), 1u);
 }
@@ -157,13 +169,15 @@ TEST_F(ExpandTest, EveryPointIsCheckedFirst) {
   EXPECT_EQ(fails("sweep:\n  grid:\n    pipeline.salient_quantizer.bits: [2, 99]\n"),
             "x.yaml:4:42: found '99' for bits; expected 2 .. 8 (in the point 'bits=99')");
   EXPECT_TRUE(has(fails("sweep: {grid: {pipeline.grouping: [{type: kmean}]}}\n"), "x.yaml:2:43: unknown grouping 'kmean'"));
-  EXPECT_TRUE(has(fails("sweep: {grid: {pipeline.salient_quantizer.bist: [1, 2]}}\n"), "unknown key 'bist' in pipeline.salient_quantizer (multibit)"));
+  EXPECT_TRUE(has(fails("sweep: {grid: {pipeline.salient_quantizer.bist: [1, 2]}}\n"),
+                  "unknown key 'bist' in pipeline.salient_quantizer (multibit)"));
   EXPECT_TRUE(has(fails("sweep: {list: [{extends: rtm}]}\n"), "x.yaml:2:26: extends 'rtm': unknown preset 'rtm'"));
 }
 
 TEST_F(ExpandTest, Errors) {
   EXPECT_EQ(fails("sweep: {gird: {seed: [1]}}\n"),
-            "x.yaml:2:9: unknown key 'gird' in sweep; expected one of: grid, zip, list, union, exclude, ablate; did you mean 'grid'?");
+            "x.yaml:2:9: unknown key 'gird' in sweep; expected one of: grid, zip, list, union, exclude, ablate; did you mean "
+            "'grid'?");
   EXPECT_TRUE(has(fails("sweep: [1]\n"), "x.yaml:2:8: sweep is not a map"));
   EXPECT_TRUE(has(fails("sweep: {exclude: [{seed: 1}]}\n"), "sweep generates no points"));
   EXPECT_TRUE(has(fails("sweep: {grid: {seed: 1}}\n"), "x.yaml:2:22: sweep.grid.seed is not a list with values"));
@@ -175,14 +189,17 @@ TEST_F(ExpandTest, Errors) {
   EXPECT_TRUE(has(fails("sweep: {ablate: {x: 3}}\n"), "an entry of sweep.ablate is not a map"));
   EXPECT_TRUE(has(fails("sweep: {union: [3]}\n"), "sweep is not a map"));
   std::string many = "[0";
-  for (int i = 1; i < 150; ++i) many += fmt::format(",{}", i);
+  for (int i = 1; i < 150; ++i)
+    many += fmt::format(",{}", i);
   many += "]";
-  EXPECT_TRUE(has(fails("sweep: {grid: {seed: " + many + ", pipeline.block_columns: " + many + "}}\n"), "more than 10000 points"));
+  EXPECT_TRUE(
+      has(fails("sweep: {grid: {seed: " + many + ", pipeline.block_columns: " + many + "}}\n"), "more than 10000 points"));
 }
 
 // The shipped files: all of them resolve, and the quickstart has the points its table promises.
 TEST_F(ExpandTest, ShippedFilesResolve) {
-  const std::filesystem::path configs = std::filesystem::path(SAGE_TEST_DATA).parent_path().parent_path() / "experiments" / "configs";
+  const std::filesystem::path configs =
+      std::filesystem::path(SAGE_TEST_DATA).parent_path().parent_path() / "experiments" / "configs";
   int files = 0;
   for (const auto& entry : std::filesystem::directory_iterator(configs)) {
     const Expansion e = expand(entry.path().string(), {}, registries_);
@@ -194,7 +211,8 @@ TEST_F(ExpandTest, ShippedFilesResolve) {
 }
 
 TEST_F(ExpandTest, Quickstart) {
-  const std::filesystem::path configs = std::filesystem::path(SAGE_TEST_DATA).parent_path().parent_path() / "experiments" / "configs";
+  const std::filesystem::path configs =
+      std::filesystem::path(SAGE_TEST_DATA).parent_path().parent_path() / "experiments" / "configs";
   const Expansion e = expand((configs / "quickstart.yaml").string(), {}, registries_);
   std::set<std::string> have;
   for (const Point& p : e.points) {
@@ -206,14 +224,19 @@ TEST_F(ExpandTest, Quickstart) {
       continue;
     }
     const std::string quantizer = at(p, "pipeline.quantizer.type");
-    if (quantizer == "\"rtn\"") have.insert("rtn" + at(p, "pipeline.quantizer.bits") + "g" + at(p, "pipeline.quantizer.group_size"));
-    else if (at(p, "pipeline.grouping.type") == "\"positional\"") have.insert("positional");
-    else if (at(p, "pipeline.grouping.type") == "\"spectral\"") have.insert("paper K=" + at(p, "pipeline.grouping.groups"));
-    else have.insert("honest " + at(p, "pipeline.threshold.budget") + " " + at(p, "pipeline.transform.type"));
+    if (quantizer == "\"rtn\"")
+      have.insert("rtn" + at(p, "pipeline.quantizer.bits") + "g" + at(p, "pipeline.quantizer.group_size"));
+    else if (at(p, "pipeline.grouping.type") == "\"positional\"")
+      have.insert("positional");
+    else if (at(p, "pipeline.grouping.type") == "\"spectral\"")
+      have.insert("paper K=" + at(p, "pipeline.grouping.groups"));
+    else
+      have.insert("honest " + at(p, "pipeline.threshold.budget") + " " + at(p, "pipeline.transform.type"));
   }
-  EXPECT_EQ(have, (std::set<std::string>{"full", "rtn2g0", "rtn3g0", "rtn4g0", "rtn2g128", "rtn3g128", "rtn4g128", "paper K=null",
-                                         "paper K=2", "paper K=4", "paper K=5", "paper K=8", "positional", "honest 2.5 \"none\"",
-                                         "honest 2.5 \"scale\"", "honest 3.3 \"none\"", "honest 3.3 \"scale\""}));
+  EXPECT_EQ(have,
+            (std::set<std::string>{"full", "rtn2g0", "rtn3g0", "rtn4g0", "rtn2g128", "rtn3g128", "rtn4g128", "paper K=null",
+                                   "paper K=2", "paper K=4", "paper K=5", "paper K=8", "positional", "honest 2.5 \"none\"",
+                                   "honest 2.5 \"scale\"", "honest 3.3 \"none\"", "honest 3.3 \"scale\""}));
 }
 
 }  // namespace

@@ -60,23 +60,28 @@ TEST_F(ExperimentTest, IdentityHasNoNamesOrPaths) {
 }
 
 TEST_F(ExperimentTest, UnknownKeysAnywhere) {
-  EXPECT_EQ(fails("modle: {path: x}\npipeline: none\n"),
-            "x.yaml:1:1: unknown key 'modle' in the experiment; expected one of: name, label, about, seed, include, exclude, trace, "
-            "keep_packed, model, eval, pipeline, extends, sweep; did you mean 'model'?");
-  EXPECT_EQ(fails("pipeline: none\nmodel: {pth: x}\n"), "x.yaml:2:9: unknown key 'pth' in model; expected one of: path; did you mean 'path'?");
+  EXPECT_EQ(
+      fails("modle: {path: x}\npipeline: none\n"),
+      "x.yaml:1:1: unknown key 'modle' in the experiment; expected one of: name, label, about, seed, include, exclude, trace, "
+      "keep_packed, model, eval, pipeline, extends, sweep; did you mean 'model'?");
+  EXPECT_EQ(fails("pipeline: none\nmodel: {pth: x}\n"),
+            "x.yaml:2:9: unknown key 'pth' in model; expected one of: path; did you mean 'path'?");
   EXPECT_EQ(fails("pipeline: none\neval:\n  - {protocol: gptq-2048, window: 4}\n"),
             "x.yaml:3:27: unknown key 'window' in eval; expected one of: protocol, text, windows, kl; did you mean 'windows'?");
-  EXPECT_TRUE(has(fails("pipeline: {quantizer: rtn, salency: none}\n"), "x.yaml:1:28: unknown key 'salency' in pipeline; expected one of: "));
+  EXPECT_TRUE(has(fails("pipeline: {quantizer: rtn, salency: none}\n"),
+                  "x.yaml:1:28: unknown key 'salency' in pipeline; expected one of: "));
   EXPECT_TRUE(has(fails("pipeline: {quantizer: rtn, salency: none}\n"), "; did you mean 'saliency'?"));
   EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtn, bit: 3}\n"),
                   "x.yaml:2:26: unknown key 'bit' in pipeline.quantizer (rtn); expected one of: bits, "));
   EXPECT_EQ(fails("pipeline: {quantizer: rtn, coder: {code: raw}}\n"),
-            "x.yaml:1:36: unknown key 'code' in pipeline.coder; expected one of: salient_index, group_index, codes, signs; did you mean "
+            "x.yaml:1:36: unknown key 'code' in pipeline.coder; expected one of: salient_index, group_index, codes, signs; did "
+            "you mean "
             "'codes'?");
 }
 
 TEST_F(ExperimentTest, WrongComponentsAndValues) {
-  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtm}\n"), "x.yaml:2:21: unknown quantizer 'rtm' in pipeline.quantizer; expected one of: "));
+  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtm}\n"),
+                  "x.yaml:2:21: unknown quantizer 'rtm' in pipeline.quantizer; expected one of: "));
   EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtm}\n"), "did you mean 'rtn'?"));
   EXPECT_TRUE(has(fails("pipeline:\n  grouping: single\n"), "x.yaml:2:3: pipeline has no 'quantizer'"));
   EXPECT_EQ(fails("name: a\n"),
@@ -84,19 +89,24 @@ TEST_F(ExperimentTest, WrongComponentsAndValues) {
   EXPECT_EQ(fails("pipeline: {quantizer: rtn, numerics: pakced}\n"),
             "x.yaml:1:38: found 'pakced' for numerics; expected one of: packed, reference; did you mean 'packed'?");
   EXPECT_TRUE(has(fails("pipeline: [a]\n"), "x.yaml:1:11: pipeline is not a map"));
-  EXPECT_TRUE(has(fails("pipeline: none\neval: [{protocol: gtpq-2048}]\n"), "x.yaml:2:19: eval: ")) << fails("pipeline: none\neval: [{protocol: gtpq-2048}]\n");
+  EXPECT_TRUE(has(fails("pipeline: none\neval: [{protocol: gtpq-2048}]\n"), "x.yaml:2:19: eval: "))
+      << fails("pipeline: none\neval: [{protocol: gtpq-2048}]\n");
   EXPECT_EQ(fails("- a\n"), "x.yaml:1:1: not an experiment; expected a map with keys such as name, extends, pipeline");
   // Constructors that refuse a combination of parameters say where it is written.
-  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: rtn\n  threshold: {type: fixed, objective: budget}\n"), "x.yaml:3:14: pipeline.threshold: "))
+  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: rtn\n  threshold: {type: fixed, objective: budget}\n"),
+                  "x.yaml:3:14: pipeline.threshold: "))
       << fails("pipeline:\n  quantizer: rtn\n  threshold: {type: fixed, objective: budget}\n");
 }
 
 TEST_F(ExperimentTest, CodersMustSuitTheirPlane) {
   const std::string index = fails("pipeline:\n  quantizer: rtn\n  coder: {salient_index: raw}\n");
-  EXPECT_TRUE(has(index, "x.yaml:3:26: the coder 'raw' cannot write positions (pipeline.coder.salient_index); expected one of: ")) << index;
+  EXPECT_TRUE(
+      has(index, "x.yaml:3:26: the coder 'raw' cannot write positions (pipeline.coder.salient_index); expected one of: "))
+      << index;
   EXPECT_TRUE(has(index, "bitmap"));
   const std::string codes = fails("pipeline:\n  quantizer: rtn\n  coder: {codes: bitmap}\n");
-  EXPECT_TRUE(has(codes, "x.yaml:3:18: the coder 'bitmap' cannot write symbols (pipeline.coder.codes); expected one of: raw")) << codes;
+  EXPECT_TRUE(has(codes, "x.yaml:3:18: the coder 'bitmap' cannot write symbols (pipeline.coder.codes); expected one of: raw"))
+      << codes;
 }
 
 TEST_F(ExperimentTest, ThresholdUnitMustSuitTheSaliency) {
@@ -107,9 +117,12 @@ TEST_F(ExperimentTest, ThresholdUnitMustSuitTheSaliency) {
 }
 
 TEST_F(ExperimentTest, ExtendsMergesAndReplaces) {
-  file("base/common.yaml", "name: common\nlabel: common\nseed: 7\nmodel: {path: m}\npipeline:\n  quantizer: {type: rtn, bits: 2}\n  grouping: {type: kmeans, groups: 4}\n");
+  file("base/common.yaml",
+       "name: common\nlabel: common\nseed: 7\nmodel: {path: m}\npipeline:\n  quantizer: {type: rtn, bits: 2}\n  grouping: "
+       "{type: kmeans, groups: 4}\n");
   file("base/more.yaml", "extends: common.yaml\neval: [{windows: 2}, {protocol: llamacpp-512}]\n");
-  const Experiment e = load("extends: base/more.yaml\npipeline: {quantizer: {bits: 3}, grouping: {type: equal_count}}\neval: [{windows: 5}]\n");
+  const Experiment e =
+      load("extends: base/more.yaml\npipeline: {quantizer: {bits: 3}, grouping: {type: equal_count}}\neval: [{windows: 5}]\n");
   EXPECT_EQ(e.name, "x");
   EXPECT_EQ(e.label, "x");
   EXPECT_EQ(e.seed, 7);
@@ -130,7 +143,8 @@ TEST_F(ExperimentTest, ExtendsOfSeveralAndOfPresets) {
 }
 
 TEST_F(ExperimentTest, ExtendsErrors) {
-  EXPECT_TRUE(has(fails("extends: sage_papr\n"), "x.yaml:1:10: extends 'sage_papr': unknown preset 'sage_papr'; expected one of: "));
+  EXPECT_TRUE(
+      has(fails("extends: sage_papr\n"), "x.yaml:1:10: extends 'sage_papr': unknown preset 'sage_papr'; expected one of: "));
   EXPECT_TRUE(has(fails("extends: sage_papr\n"), "did you mean 'sage_paper'?"));
   EXPECT_EQ(fails("extends: a/none.yaml\n"), "x.yaml:1:10: extends 'a/none.yaml': no such file: a/none.yaml");
   EXPECT_TRUE(has(fails("extends: x.yaml\n"), "x.yaml: extends itself"));
@@ -140,7 +154,8 @@ TEST_F(ExperimentTest, ExtendsErrors) {
   EXPECT_TRUE(has(fails("extends: {a: b}\n"), "x.yaml:1:10: found a map for extends"));
   EXPECT_TRUE(has(fails("extends: []\n"), "for extends"));
   EXPECT_TRUE(has(fails("pipeline: none\n", {"extends=rtn"}), "extends cannot be set"));
-  for (int i = 0; i < 30; ++i) file(fmt::format("c{}.yaml", i), fmt::format("extends: c{}.yaml\n", i + 1));
+  for (int i = 0; i < 30; ++i)
+    file(fmt::format("c{}.yaml", i), fmt::format("extends: c{}.yaml\n", i + 1));
   EXPECT_TRUE(has(fails("extends: c0.yaml\n"), "chain of more than 16"));
 }
 
@@ -168,7 +183,8 @@ TEST_F(ExperimentTest, OverrideErrorsNameTheOption) {
   EXPECT_TRUE(has(fails("extends: rtn\n", {"pipeline.quantizer.bits=99"}),
                   "--set pipeline.quantizer.bits=99: found '99' for bits; expected 1 .. 8"));
   EXPECT_TRUE(has(fails("extends: rtn\n", {"pipeline.quantizer.bit=4"}), "--set pipeline.quantizer.bit=4: unknown key 'bit'"));
-  EXPECT_TRUE(has(fails("extends: rtn\n", {"pipelin.quantizer.bits=4"}), "--set pipelin.quantizer.bits=4: unknown key 'pipelin'"));
+  EXPECT_TRUE(
+      has(fails("extends: rtn\n", {"pipelin.quantizer.bits=4"}), "--set pipelin.quantizer.bits=4: unknown key 'pipelin'"));
   EXPECT_TRUE(has(fails("pipeline: none\n", {"pipeline.quantizer.bits=4"}), "because pipeline is 'none' (x.yaml:1:11)"));
 }
 
@@ -197,19 +213,27 @@ TEST_F(ExperimentTest, AlternativesBecomeWholeSlots) {
 
 TEST_F(ExperimentTest, AlternativesGridAndErrors) {
   const std::string head = "extends: sage_paper\npipeline:\n  alternatives: ";
-  EXPECT_EQ(pipeline_variants(load(head + "{list: [{grouping: single}, {grouping: kmeans}], grid: {salient_quantizer.bits: [2, 3, 4]}}\n").pipeline).size(), 6u);
+  EXPECT_EQ(
+      pipeline_variants(
+          load(head + "{list: [{grouping: single}, {grouping: kmeans}], grid: {salient_quantizer.bits: [2, 3, 4]}}\n").pipeline)
+          .size(),
+      6u);
   EXPECT_TRUE(has(fails(head + "3\n"), "x.yaml:3:17: pipeline.alternatives is neither a list nor a map"));
-  EXPECT_TRUE(has(fails(head + "{gird: {}}\n"), "unknown key 'gird' in pipeline.alternatives; expected one of: list, grid; did you mean 'grid'?"));
+  EXPECT_TRUE(has(fails(head + "{gird: {}}\n"),
+                  "unknown key 'gird' in pipeline.alternatives; expected one of: list, grid; did you mean 'grid'?"));
   EXPECT_TRUE(has(fails(head + "{grid: {salient_quantizer.bits: 3}}\n"), "is not a list with values"));
   EXPECT_TRUE(has(fails(head + "[3]\n"), "x.yaml:3:18: an entry of pipeline.alternatives is not a map"));
   EXPECT_TRUE(has(fails(head + "[{numerics: reference}]\n"), "'numerics' inside pipeline.alternatives"));
   EXPECT_TRUE(has(fails(head + "[{alternatives: []}]\n"), "'alternatives' inside pipeline.alternatives"));
   EXPECT_TRUE(has(fails(head + "[{salient_quantizer.bist: 3}]\n"), "unknown key 'bist'"));
-  EXPECT_TRUE(has(fails(head + "{grid: {salient_quantizer.bits: [2,3,4,5,6,7,8], pipeline.x: [" + [] {
-                    std::string many;
-                    for (int i = 0; i < 100; ++i) many += "1,";
-                    return many;
-                  }() + "]}}\n"),
+  EXPECT_TRUE(has(fails(head + "{grid: {salient_quantizer.bits: [2,3,4,5,6,7,8], pipeline.x: [" +
+                        [] {
+                          std::string many;
+                          for (int i = 0; i < 100; ++i)
+                            many += "1,";
+                          return many;
+                        }() +
+                        "]}}\n"),
                   "more than 256 pipeline.alternatives"));
 }
 

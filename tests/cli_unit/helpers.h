@@ -39,7 +39,8 @@ class ExperimentFiles : public testing::Test {
       f();
     } catch (const Error& e) {
       std::string text = e.what();
-      for (size_t at; (at = text.find(folder_.string() + "/")) != std::string::npos;) text.erase(at, folder_.string().size() + 1);
+      for (size_t at; (at = text.find(folder_.string() + "/")) != std::string::npos;)
+        text.erase(at, folder_.string().size() + 1);
       return text;
     }
     return "no error";

@@ -51,8 +51,9 @@ std::string error(const std::string& text) {
 }
 
 TEST(Schema, ReadsEveryType) {
-  const Params p = parse("{ratio: 2.5e-1, bits: 3, seed: 9007199254740993, on: true, text: 007, mode: exact, budget: 3, groups: 5, "
-                         "sizes: [3, 9], globs: ['*.q', b]}");
+  const Params p = parse(
+      "{ratio: 2.5e-1, bits: 3, seed: 9007199254740993, on: true, text: 007, mode: exact, budget: 3, groups: 5, "
+      "sizes: [3, 9], globs: ['*.q', b]}");
   EXPECT_EQ(p.ratio, 0.25);
   EXPECT_EQ(p.bits, 3);
   EXPECT_EQ(p.seed, 9007199254740993);  // not a double
@@ -69,16 +70,18 @@ TEST(Schema, ReadsEveryType) {
 
 TEST(Schema, CanonicalFormIsStableAndComplete) {
   const Value once = schema().print(parse("{bits: +5, ratio: 0.10, sizes: []}"));
-  EXPECT_EQ(canonical_json(once),
-            R"({"bits":5,"budget":null,"globs":[],"groups":null,"mode":"fast","on":false,"ratio":0.1,"seed":0,"sizes":[],"text":"t"})");
+  EXPECT_EQ(
+      canonical_json(once),
+      R"({"bits":5,"budget":null,"globs":[],"groups":null,"mode":"fast","on":false,"ratio":0.1,"seed":0,"sizes":[],"text":"t"})");
   const Value twice = schema().print(schema().parse(once, "section"));
   EXPECT_EQ(canonical_json(twice), canonical_json(once));
 }
 
 TEST(Schema, MessagesAreExact) {
-  EXPECT_EQ(error("bits: 3\nratoi: 0.1"),
-            "f.yaml:2:1: unknown key 'ratoi' in section; expected one of: ratio, bits, seed, on, text, mode, budget, groups, sizes, "
-            "globs; did you mean 'ratio'?");
+  EXPECT_EQ(
+      error("bits: 3\nratoi: 0.1"),
+      "f.yaml:2:1: unknown key 'ratoi' in section; expected one of: ratio, bits, seed, on, text, mode, budget, groups, sizes, "
+      "globs; did you mean 'ratio'?");
   EXPECT_EQ(error("{ratio: 0.7}"), "f.yaml:1:9: found '0.7' for ratio; expected 0 .. 0.5");
   EXPECT_EQ(error("{bits: 4.5}"), "f.yaml:1:8: found '4.5' for bits; expected a whole number");
   EXPECT_EQ(error("{bits: 9}"), "f.yaml:1:8: found '9' for bits; expected 2 .. 8");
@@ -181,10 +184,12 @@ TEST(Registry, Messages) {
   };
   EXPECT_EQ(error("{type: frist_toy}"),
             "f.yaml:1:8: unknown toy 'frist_toy' in p.toy; expected one of: first_toy, second_toy; did you mean 'first_toy'?");
-  EXPECT_EQ(error("{size: 3}"), "f.yaml:1:1: p.toy has no 'type'; expected {type: NAME, ...} with NAME one of: first_toy, second_toy");
+  EXPECT_EQ(error("{size: 3}"),
+            "f.yaml:1:1: p.toy has no 'type'; expected {type: NAME, ...} with NAME one of: first_toy, second_toy");
   EXPECT_EQ(error("{type: first_toy, sise: 3}"),
             "f.yaml:1:19: unknown key 'sise' in p.toy (first_toy); expected one of: size, type; did you mean 'size'?");
-  EXPECT_EQ(error("{type: second_toy, size: 3}"), "f.yaml:1:20: unknown key 'size' in p.toy (second_toy); expected one of: type");
+  EXPECT_EQ(error("{type: second_toy, size: 3}"),
+            "f.yaml:1:20: unknown key 'size' in p.toy (second_toy); expected one of: type");
   EXPECT_EQ(error("{type: first_toy, size: 6}"), "f.yaml:1:25: found '6' for size; expected 1 .. 5");
 }
 

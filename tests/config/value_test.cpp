@@ -79,16 +79,21 @@ TEST(Yaml, BombsAreRefused) {
   EXPECT_TRUE(has(yaml_error(std::string(100, '[') + std::string(100, ']')), "nested deeper than 64"));
   for (const char c : std::string("[{-?\"'|!&*")) {
     std::string text;
-    for (int i = 0; i < 100000; ++i) text += std::string(1, c) + (c == '-' || c == '?' ? " " : "");
-    if (c != '\'' && c != '"' && c != '&' && c != '|') EXPECT_TRUE(has(yaml_error(text), "x.yaml:1:")) << c;
-    else yaml_error(text);
+    for (int i = 0; i < 100000; ++i)
+      text += std::string(1, c) + (c == '-' || c == '?' ? " " : "");
+    if (c != '\'' && c != '"' && c != '&' && c != '|')
+      EXPECT_TRUE(has(yaml_error(text), "x.yaml:1:")) << c;
+    else
+      yaml_error(text);
   }
   std::string block;
-  for (int i = 0; i < 200; ++i) block += std::string(static_cast<size_t>(i), ' ') + "a:\n";
+  for (int i = 0; i < 200; ++i)
+    block += std::string(static_cast<size_t>(i), ' ') + "a:\n";
   EXPECT_TRUE(has(yaml_error(block), "nested deeper than 64"));
   EXPECT_TRUE(has(yaml_error(std::string(kMaxYamlBytes + 1, 'a')), "expected at most 1048576"));
   std::string many = "[";
-  for (size_t i = 0; i <= kMaxYamlNodes; ++i) many += "1,";
+  for (size_t i = 0; i <= kMaxYamlNodes; ++i)
+    many += "1,";
   EXPECT_TRUE(has(yaml_error(many + "]"), "more than 200000 values"));
 
   // Nine lines that stand for 10^9 values.
@@ -96,12 +101,14 @@ TEST(Yaml, BombsAreRefused) {
   for (char c = 'b'; c < 'j'; ++c) {
     const std::string before(1, static_cast<char>(c - 1));
     laughs += std::string(1, c) + ": &" + c + " [";
-    for (int i = 0; i < 10; ++i) laughs += "*" + before + (i == 9 ? "]\n" : ",");
+    for (int i = 0; i < 10; ++i)
+      laughs += "*" + before + (i == 9 ? "]\n" : ",");
   }
   EXPECT_TRUE(has(yaml_error(laughs), "once aliases are expanded")) << yaml_error(laughs);
 
   std::string nested = "a0: &a0 [1]\n";  // each alias one level deeper
-  for (int i = 1; i < 100; ++i) nested += fmt::format("a{0}: &a{0} [*a{1}]\n", i, i - 1);
+  for (int i = 1; i < 100; ++i)
+    nested += fmt::format("a{0}: &a{0} [*a{1}]\n", i, i - 1);
   EXPECT_TRUE(has(yaml_error(nested), "nested deeper than 64")) << yaml_error(nested);
 }
 
@@ -148,9 +155,7 @@ TEST(Override, TypeReplacesTheBlock) {
 
 TEST(Override, Errors) {
   Value root = yaml("{a: {b: 1}, l: [1]}");
-  const auto error = [&](const char* text) {
-    return message([&] { apply_override(root, text); });
-  };
+  const auto error = [&](const char* text) { return message([&] { apply_override(root, text); }); };
   EXPECT_EQ(error("a.b"), "--set a.b: no '='; expected PATH=VALUE, e.g. --set pipeline.grouping.groups=4");
   EXPECT_TRUE(has(error("=1"), "no '='"));
   EXPECT_TRUE(has(error("a..b=1"), "--set a..b=1: the path 'a..b' has an empty part"));
@@ -161,18 +166,18 @@ TEST(Override, Errors) {
 }
 
 TEST(Canonical, SortedKeysBareNumbersEscapedTexts) {
-  EXPECT_EQ(canonical_json(yaml("{b: 1, a: 0.5, c: true, d: text, e: '1', f: ~, g: 01, h: 1e-05, i: \"q\\\"\\n\", j: .5, k: -3, l: '' }")),
+  EXPECT_EQ(canonical_json(
+                yaml("{b: 1, a: 0.5, c: true, d: text, e: '1', f: ~, g: 01, h: 1e-05, i: \"q\\\"\\n\", j: .5, k: -3, l: '' }")),
             R"({"a":0.5,"b":1,"c":true,"d":"text","e":"1","f":null,"g":"01","h":1e-05,"i":"q\"\n","j":".5","k":-3,"l":""})");
 }
 
-TEST(Canonical, InvalidUtf8DoesNotThrow) {
-  EXPECT_EQ(canonical_json(Value::scalar("\xff")), "\"\xef\xbf\xbd\"");
-}
+TEST(Canonical, InvalidUtf8DoesNotThrow) { EXPECT_EQ(canonical_json(Value::scalar("\xff")), "\"\xef\xbf\xbd\""); }
 
 TEST(Print, YamlReadsBackEqual) {
   const char* text =
       "name: 'a: b'\nempty: ''\nnothing: ~\nnull_text: 'null'\nnumber_text: '12'\nlist: [1, 'a, b', \"x]y\", '#c', []]\n"
-      "maps:\n  - {a: 1, b: {c: [1, [2, 3]]}}\n  - - x\n    - {y: 'two\n\n lines'}\nhash: '# no comment'\nspace: ' lead'\nstar: '*a'\n"
+      "maps:\n  - {a: 1, b: {c: [1, [2, 3]]}}\n  - - x\n    - {y: 'two\n\n lines'}\nhash: '# no comment'\nspace: ' "
+      "lead'\nstar: '*a'\n"
       "colon: 'a:b'\nm: {}\ntab: \"a\\tb\"\ntrue_text: 'true'\ncr: \"a\\rb\"\nuni: \"\\u00e9\\u0085\\u2028\\ufeff\"\n";
   const Value v = yaml(text);
   for (const bool origins : {false, true}) {
@@ -188,7 +193,7 @@ TEST(Print, OriginsAreShown) {
 
 TEST(NearestName, SuggestsWithinAThird) {
   const std::vector<std::string> names = {"max_fraction", "candidates", "kmeans", "spectral", "rtn"};
-  EXPECT_EQ(nearest_name("max_fracton", names), "max_fraction");   // deletion
+  EXPECT_EQ(nearest_name("max_fracton", names), "max_fraction");    // deletion
   EXPECT_EQ(nearest_name("maxx_fraction", names), "max_fraction");  // insertion
   EXPECT_EQ(nearest_name("kmaens", names), "kmeans");               // transposition counts as one
   EXPECT_EQ(nearest_name("Spectral", names), "spectral");           // case
@@ -197,7 +202,7 @@ TEST(NearestName, SuggestsWithinAThird) {
   EXPECT_EQ(nearest_name("positional", names), "");
   EXPECT_EQ(nearest_name("", names), "");
   EXPECT_EQ(nearest_name(std::string(100000, 'x'), names), "");
-  EXPECT_EQ(nearest_name("abcdef", {"abcxyz"}), "");  // three of six
+  EXPECT_EQ(nearest_name("abcdef", {"abcxyz"}), "");        // three of six
   EXPECT_EQ(nearest_name("abcdef", {"abcdxy"}), "abcdxy");  // two of six
 }
 

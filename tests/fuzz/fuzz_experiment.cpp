@@ -1,6 +1,6 @@
 // Links: sage_experiments
-// Any text as an experiment: parsed, merged, expanded and resolved. It may be refused with a sage::Error; nothing else may happen.
-// What is accepted must keep its meaning when it is printed and read again.
+// Any text as an experiment: parsed, merged, expanded and resolved. It may be refused with a sage::Error; nothing else may
+// happen. What is accepted must keep its meaning when it is printed and read again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -38,7 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       body = end == std::string_view::npos ? "" : text.substr(end + 1);
     }
     loaded.root = sage::parse_yaml(body, "fuzz.yaml");
-    if (sage::canonical_json(sage::parse_yaml(sage::to_yaml(loaded.root), "printed")) != sage::canonical_json(loaded.root)) abort();
+    if (sage::canonical_json(sage::parse_yaml(sage::to_yaml(loaded.root), "printed")) != sage::canonical_json(loaded.root))
+      abort();
     if (!loaded.root.is_map()) return 0;
     loaded.root.erase("extends");  // would read files
     const sage::Expansion expansion = sage::expand(loaded, registries());

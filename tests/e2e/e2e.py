@@ -1,0 +1,243 @@
+#!/usr/bin/env python3
+"""One end-to-end case: e2e.py CASE SAGEPTQ SOURCE WORK. Exit 0 passed, 77 skipped, anything else failed."""
+import hashlib
+import json
+import os
+import pathlib
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+case, program, source, work = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
+shutil.rmtree(work, ignore_errors=True)
+work.mkdir(parents=True)
+environment = dict(os.environ, SAGEPTQ_CACHE=str(work / "cache"), SAGEPTQ_STORE=str(work / "store"), OMP_WAIT_POLICY="passive")
+environment.pop("SAGEPTQ_DATA", None)
+
+
+def sageptq(*arguments, expect=0, **options):
+    command = [program, *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work, timeout=280, **options)
+    assert result.returncode == expect, f"{command}\nexit {result.returncode}, expected {expect}\nstdout: {result.stdout}\nstderr: {result.stderr}"
+    return result
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def toy_model(layers=2):
+    """A model with random weights, a real tokenizer and a text."""
+    model = work / "model"
+    sageptq("synth", "--shape", "toy", "--layers", layers, "-o", model)
+    shutil.copy(source / "tests/data/tokenizer/gpt2/tokenizer.json", model / "tokenizer.json")
+    words = "the of and a in to is was for on as with by that it from at his an were are which this also be has or had its one".split()
+    rng = random.Random(1)
+    (work / "text.txt").write_text("\n".join(" ".join(rng.choice(words) for _ in range(30)) for _ in range(60)) + "\n")
+    return model
+
+
+SCORE = ["--text", "text.txt", "--protocol", "gptq-64", "--windows", 3]
+
+
+def commands():
+    model = toy_model()
+    for method in ("sage_paper", "rtn"):
+        out = sageptq("run", method, "--model", model, *SCORE, "-o", f"out-{method}", "--format", "json")
+        row = json.loads(out.stdout)
+        row = row["rows"][0] if isinstance(row, dict) else row[0]
+        assert row["stored bits"] > row["paper bits"] > 0, row
+        inspected = json.loads(sageptq("inspect", f"out-{method}", "--format", "json").stdout)
+        assert abs(inspected["stored_bits"] - row["stored bits"]) < 1e-9
+        size = (work / f"out-{method}/model.safetensors").stat().st_size
+        assert sum(inspected["roles"].values()) + inspected["unquantized_bytes"] + inspected["metadata_bytes"] == size == inspected["file_bytes"]
+    again = sageptq("run", "rtn", "--model", model, *SCORE, "-o", "out-rtn")
+    assert "stored already" in again.stderr, again.stderr
+    for verb in ("list", "doctor"):
+        assert sageptq(verb).stdout
+    assert "knn" in sageptq("describe", "spectral").stdout
+    assert "pipeline" in sageptq("check", "sage_paper").stdout
+
+
+def resume_after_kill():
+    model = toy_model(layers=60)
+    sageptq("run", "sage_paper", "--model", model, "--until", "quantize", "-o", "whole")
+    killed = 0
+    for delay in (0.05, 0.15, 0.3, 0.5, 0.8):
+        process = subprocess.Popen([program, "run", "sage_paper", "--model", model, "--until", "quantize", "-o", "killed"], env=environment, cwd=work,
+                                   stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        assert not (work / "killed").exists() or (work / "killed/config.json").exists(), "a half-written folder has its final name"
+        for part in (work / "killed.work").glob("*.safetensors") if (work / "killed.work").exists() else []:
+            header = int.from_bytes(part.read_bytes()[:8], "little")
+            json.loads(part.read_bytes()[8 : 8 + header])
+        if (work / "killed").exists():
+            break
+    assert killed > 0
+    sageptq("run", "sage_paper", "--model", model, "--until", "quantize", "-o", "killed")
+    assert digest(work / "whole/model.safetensors") == digest(work / "killed/model.safetensors")
+    assert not (work / "killed.work").exists()
+
+
+def full_disk():
+    model = toy_model()
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    for method in ("sage_paper", "rtn"):
+        failed = sageptq("run", method, "--model", model, "--until", "quantize", "-o", "out", expect=3, preexec_fn=limit)
+        assert "free some space" in failed.stderr, failed.stderr
+        assert not (work / "out").exists()
+        assert not list(work.rglob("*.part*")), list(work.rglob("*.part*"))
+    sageptq("run", "rtn", "--model", model, "--until", "quantize", "-o", "out")
+
+
+def threads():
+    model = toy_model()
+    digests = set()
+    for n in (1, 2, 3):
+        sageptq("--threads", n, "run", "sage_paper", "--model", model, "--until", "quantize", "-o", f"out{n}")
+        digests.add(digest(work / f"out{n}/model.safetensors"))
+    assert len(digests) == 1, "the packed bytes depend on the number of threads"
+
+
+def sweep():
+    model = toy_model()
+    (work / "sweep.yaml").write_text(
+        "name: small\nextends: sage_paper\neval: [{protocol: gptq-64, text: text.txt, windows: 3, kl: true}]\n"
+        "sweep: {list: [{name: fp, pipeline: none}, {name: two, pipeline.grouping.groups: 2}, {name: rtn, extends: rtn}]}\n")
+    dry = sageptq("sweep", "sweep.yaml", "--model", model, "--dry-run")
+    assert "3 to run" in dry.stdout, dry.stdout
+    assert not (work / "store").exists() or not list((work / "store").rglob("*.h5")), "a dry run ran something"
+    first = sageptq("sweep", "sweep.yaml", "--model", model, "-o", "s")
+    second = sageptq("sweep", "sweep.yaml", "--model", model, "-o", "s")
+    assert "0 run, 3 stored before, 0 failed" in second.stderr, second.stderr
+    manifest = json.loads((work / "s/sweep.json").read_text())
+    assert [p["label"] for p in manifest["points"]] == ["fp", "two", "rtn"]
+    for p in manifest["points"]:
+        assert (work / "s" / p["run_file"]).exists()
+    for form in ("table", "md", "latex", "csv", "json"):
+        assert sageptq("report", "s/sweep.json", "--format", form).stdout
+    assert "nll" in sageptq("compare", *[work / "s" / p["run_file"] for p in manifest["points"]][:2]).stdout.lower()
+
+    # A point that fails is recorded, the others run, the exit code says so.
+    raw = bytearray((model / "model.safetensors").read_bytes())
+    length = int.from_bytes(raw[:8], "little")
+    info = json.loads(raw[8 : 8 + length])["model.layers.1.mlp.down_proj.weight"]
+    at = 8 + length + info["data_offsets"][0]
+    raw[at : at + 2] = b"\x00\x7e"  # a NaN
+    bad = work / "bad"
+    shutil.copytree(model, bad)
+    (bad / "model.safetensors").write_bytes(raw)
+    (work / "bad.yaml").write_text("name: bad\neval: []\nsweep: {list: [{name: rtn, extends: rtn}, {name: sage, extends: sage_paper}]}\n")
+    failed = sageptq("sweep", "bad.yaml", "--model", bad, "-o", "b", expect=4)
+    assert "model.layers.1.mlp.down_proj.weight" in failed.stderr, failed.stderr
+    assert len(list((work / "store").rglob("*.failed.h5"))) == 2
+
+
+def bad_input():
+    model = toy_model()
+    unknown = sageptq("run", "sage_paper", "--model", model, "--set", "pipeline.saliency.centr=zero", "-o", "x", expect=2)
+    assert "did you mean 'center'" in unknown.stderr, unknown.stderr
+    (work / "typo.yaml").write_text("extends: sage_paper\npipeline:\n  grouping: {type: spectrl}\n")
+    typo = sageptq("check", "typo.yaml", expect=2)
+    assert "typo.yaml:3" in typo.stderr and "spectral" in typo.stderr, typo.stderr
+    assert "rtn" in sageptq("run", "rtm", "--model", model, expect=2).stderr
+    assert sageptq("run", "rtn", "--model", "nowhere", expect=3).stderr
+    assert "sageptq run" in sageptq("inspect", model, expect=3).stderr
+    deep = work / "deep.yaml"
+    deep.write_text("a: " + "[" * 5000 + "]" * 5000)
+    sageptq("check", deep, expect=2)
+    # Damaged weights: truncated, and a header that lies about its length.
+    good = (model / "model.safetensors").read_bytes()
+    for name, data in (("truncated", good[: len(good) // 2]), ("length", (2**60).to_bytes(8, "little") + good[8:]), ("empty", b"")):
+        folder = work / name
+        shutil.copytree(model, folder)
+        (folder / "model.safetensors").write_bytes(data)
+        r = sageptq("run", "rtn", "--model", folder, "--until", "quantize", "-o", f"{name}-out", expect=3)
+        assert "model.safetensors" in r.stderr, r.stderr
+        assert not (work / f"{name}-out").exists()
+    # A damaged packed file never evaluates quietly to something else's crash.
+    sageptq("run", "sage_paper", "--model", model, "--until", "quantize", "-o", "packed")
+    packed = bytearray((work / "packed/model.safetensors").read_bytes())
+    rng = random.Random(7)
+    for _ in range(12):
+        damaged = bytearray(packed)
+        for _ in range(8):
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+        (work / "packed/model.safetensors").write_bytes(damaged)
+        r = subprocess.run([program, "inspect", "packed"], capture_output=True, text=True, env=environment, cwd=work)
+        assert r.returncode in (0, 3), (r.returncode, r.stderr)
+        r = subprocess.run([program, "eval", "--model", "packed", *map(str, SCORE), "--format", "json"], capture_output=True, text=True, env=environment, cwd=work)
+        assert r.returncode in (0, 1, 3), (r.returncode, r.stderr)
+        assert r.returncode == 0 or r.stderr.startswith("sageptq: "), r.stderr
+
+
+def packed_equals_export():
+    model = toy_model()
+    sageptq("run", "sage_paper", "--model", model, "--until", "quantize", "-o", "packed")
+    sageptq("export", "packed", "--dequantized", "--dtype", "F32", "-o", "exported")
+    packed, exported, full = (json.loads(sageptq("eval", "--model", d, *SCORE, "--format", "json").stdout) for d in ("packed", "exported", model))
+    assert packed["nll"] == exported["nll"], "the exported weights are not the packed ones"
+    assert packed["nll"] != full["nll"], "the packed model is the full-precision one"
+    assert packed["windows"] == 3 and packed["perplexity"] > 1
+
+
+def run_file():
+    try:
+        import h5py
+        import pandas
+    except ImportError as error:
+        print(f"SKIPPED: {error}; `make fetch` makes the project's Python environment")
+        sys.exit(77)
+    model = toy_model()
+    sageptq("run", "sage_paper", "--model", model, *SCORE, "--trace")
+    (path,) = (work / "store").rglob("*.h5")
+    with h5py.File(path) as f:
+        matrices = pandas.DataFrame(f["matrices"][:])
+        assert len(matrices) == 14, len(matrices)
+        assert (matrices["stored_bits"] > matrices["paper_bits"]).all()
+        roles = pandas.DataFrame(f["storage/by_role"][:])
+        stored = 8 * roles["bytes"].sum() / f["storage"].attrs["linear_weights"]
+        assert abs(stored - f["storage"].attrs["stored_bits"]) < 1e-9
+        assert f.attrs["run_key"] and f["provenance"].attrs["model_digest"]
+        (task,) = f["eval"].keys()
+        assert f["eval"][task]["nll"].shape == (3,)
+        assert len(f["trace"]) == 14
+
+
+def readme():
+    tables = sageptq("list", "--format", "md").stdout.strip()
+    text = (source / "README.md").read_text()
+    begin, end = "<!-- components: sageptq list --format md -->\n", "\n<!-- end of components -->"
+    assert begin in text and end in text, "README.md has no component tables between their marks"
+    assert text.split(begin)[1].split(end)[0].strip() == tables, "README.md's component tables are not `sageptq list --format md`"
+
+
+def completion():
+    words = sageptq("__complete", "sageptq", "ru").stdout.split()
+    assert "run" in words, words
+
+
+def matrix():
+    model = toy_model()
+    tensor = f"{model}/model.safetensors:model.layers.0.mlp.up_proj.weight"
+    r = json.loads(sageptq("matrix", "--input", tensor, "--method", "sage_paper", "--set", "saliency.center=zero", "-o", "m.h5", "--format", "json").stdout)
+    assert r["stored_bits"] > r["paper_bits"] > 1 and 0 < r["D"] < 0.5, r
+    again = json.loads(sageptq("matrix", "--input", "m.h5", "--weights", "/dequantized", "--method", "rtn", "--format", "json").stdout)
+    assert again["shape"] == r["shape"]
+    missing = sageptq("matrix", "--input", "m.h5", "--weights", "/nothing", "--method", "rtn", expect=3)
+    assert "'/nothing'" in missing.stderr, missing.stderr
+    assert "did you mean" in sageptq("matrix", "--input", "m.h5", "--method", "sage_papr", expect=2).stderr
+
+
+globals()[case]()
+print(f"{case}: passed")
