@@ -215,15 +215,15 @@ def run_file():
 
 
 def readme():
-    tables = sageptq("list", "--format", "md").stdout.strip()
+    tables = sageptq("list", "components", "--format", "md").stdout.strip()
     text = (source / "README.md").read_text()
-    begin, end = "<!-- components: sageptq list --format md -->\n", "\n<!-- end of components -->"
+    begin, end = "<!-- components: sageptq list components --format md -->\n", "\n<!-- end of components -->"
     assert begin in text and end in text, "README.md has no component tables between their marks"
-    assert text.split(begin)[1].split(end)[0].strip() == tables, "README.md's component tables are not `sageptq list --format md`"
+    assert text.split(begin)[1].split(end)[0].strip() == tables, "README.md's component tables are not `sageptq list components --format md`"
 
 
 def completion():
-    words = sageptq("__complete", "sageptq", "ru").stdout.split()
+    words = sageptq("__complete", "ru").stdout.split()
     assert "run" in words, words
 
 
