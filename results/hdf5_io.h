@@ -78,7 +78,7 @@ class ImageWriter {
   Handle file_;
 };
 
-// Opens an image for reading; `bytes` must outlive it.
+// Opens (a copy of) an image for reading.
 Handle open_image(std::string_view bytes);
 
 Handle make_group(hid_t parent, const std::string& name);
