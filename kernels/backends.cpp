@@ -15,7 +15,8 @@ constexpr const char* kNoCuda = "this build has no CUDA backend";
 std::unique_ptr<Backend> make_backend(const std::string& name) {
   if (name == "reference") return make_reference_backend();
   if (name == "cpu") return make_cpu_backend();
-  if (name == "cuda") throw ResourceError("backend 'cuda': {}; expected an available backend; use 'cpu' or 'reference'", kNoCuda);
+  if (name == "cuda")
+    throw ResourceError("backend 'cuda': {}; expected an available backend; use 'cpu' or 'reference'", kNoCuda);
   std::vector<std::string> names;
   std::string all;
   for (const BackendStatus& s : backend_status()) {

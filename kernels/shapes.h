@@ -34,7 +34,8 @@ inline void histogram(WeightView w, const Selection& own, int shift) {
 }
 inline void cuts(std::span<const float> c) {
   require(c.size() <= 255, "assign_by_magnitude", "at most 255 cuts");
-  for (size_t i = 1; i < c.size(); ++i) require(c[i - 1] <= c[i], "assign_by_magnitude", "ascending cuts");
+  for (size_t i = 1; i < c.size(); ++i)
+    require(c[i - 1] <= c[i], "assign_by_magnitude", "ascending cuts");
 }
 // Labels of single weights are checked by the backends, in the pass that reads them anyway.
 constexpr const char* kLabelRule = "labels below the number of groups";
@@ -56,7 +57,8 @@ inline void group_moments(WeightView w, const Selection& own, const GroupMap& g,
       break;
   }
   uint32_t largest = 0;
-  for (uint32_t l : g.label) largest = largest < l ? l : largest;
+  for (uint32_t l : g.label)
+    largest = largest < l ? l : largest;
   require(int64_t{largest} < g.groups, "group_moments", kLabelRule);
 }
 inline void hadamard(View<float> w) {
@@ -67,7 +69,8 @@ inline void linear(WeightView x, WeightView w, std::span<const float> bias, View
   require(bias.empty() || static_cast<int64_t>(bias.size()) == w.rows, "linear", "an empty bias or one value per output");
 }
 inline void norm(WeightView x, std::span<const float> gamma, View<float> y, const char* operation) {
-  require(same(x, y) && static_cast<int64_t>(gamma.size()) == x.cols, operation, "y like x and one gain (and shift) per column");
+  require(same(x, y) && static_cast<int64_t>(gamma.size()) == x.cols, operation,
+          "y like x and one gain (and shift) per column");
 }
 inline void rotary(View<float> x, int heads, const RotaryTable& t) {
   require(heads > 0 && t.head_dim > 0 && t.head_dim % 2 == 0 && x.cols == int64_t{heads} * t.head_dim &&
@@ -87,7 +90,8 @@ inline void head(WeightView hidden, WeightView head, int64_t outputs, const char
 }
 inline void targets(std::span<const int32_t> target, int64_t positions, int64_t vocabulary) {
   require(static_cast<int64_t>(target.size()) == positions, "head_nll", "one target per position");
-  for (int32_t t : target) require(t < vocabulary, "head_nll", "targets inside the vocabulary");
+  for (int32_t t : target)
+    require(t < vocabulary, "head_nll", "targets inside the vocabulary");
 }
 
 }  // namespace sage::shapes

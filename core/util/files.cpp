@@ -111,7 +111,7 @@ void commit_part(const std::string& part, const std::string& path) {
       throw ResourceError("{}: cannot be renamed to {} ({}); expected a writable folder; check its permissions", part, path, std::strerror(errno));
   }
   std::string folder = std::filesystem::path(path).parent_path().string();
-  if (folder.empty()) folder = ".";
+  if (folder.empty()) folder.assign(1, '.');
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY);
   if (fd >= 0) {
     fsync(fd);

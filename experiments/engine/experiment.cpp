@@ -168,8 +168,8 @@ std::vector<std::string> preset_folders() {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
   if (!error) folders.push_back((program.parent_path().parent_path() / "share" / "sage-ptq" / "presets").string());
+  folders.push_back(SAGE_PRESETS_SOURCE);  // a program run from its build tree wants its own, not an older installation's
   folders.push_back(SAGE_PRESETS_INSTALLED);
-  folders.push_back(SAGE_PRESETS_SOURCE);
   return folders;
 }
 

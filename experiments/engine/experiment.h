@@ -62,7 +62,7 @@ struct PresetInfo {
   std::string about;
 };
 // Folders searched for presets, in this order: $SAGEPTQ_PRESETS (colon-separated), share/sage-ptq/presets beside the program's
-// bin folder, the place of installation, the source tree.
+// bin folder, the source tree, the place of installation.
 std::vector<std::string> preset_folders();
 std::vector<PresetInfo> list_presets();  // sorted by name; the first folder wins
 // Path of a preset; UserError with the known names and the nearest.

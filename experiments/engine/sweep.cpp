@@ -71,7 +71,10 @@ SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOp
     }
     write_manifest(out.manifest, expansion.name, expansion.points, keys, runner.store());
   }
-  write_manifest(out.manifest, expansion.name, expansion.points, keys, runner.store());
+  // A second copy under the sweep's name, so that `report NAME` finds it.
+  const std::string named = runner.store().sweep_path(expansion.name);
+  make_folders(fs::path(named).parent_path().string());
+  for (const std::string& path : {out.manifest, named}) write_manifest(path, expansion.name, expansion.points, keys, runner.store());
   return out;
 }
 

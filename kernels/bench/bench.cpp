@@ -38,8 +38,10 @@ double stream_read_rate() {
         const uint64_t* p = data.data() + block * 4096;
         uint64_t x[32] = {};
         for (int i = 0; i < 4096; i += 32)
-          for (int l = 0; l < 32; ++l) x[l] ^= p[i + l];
-        for (uint64_t v : x) total ^= v;
+          for (int l = 0; l < 32; ++l)
+            x[l] ^= p[i + l];
+        for (uint64_t v : x)
+          total ^= v;
       }
       benchmark::DoNotOptimize(total);
       best = std::min(best, now() - start);
@@ -60,8 +62,8 @@ double sgemm_rate(int64_t t, int64_t m, int64_t n) {
   double best = 1e30;
   for (int pass = 0, most = work > 2e10 ? 4 : 12; pass < most; ++pass) {
     const double start = now();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(t), static_cast<int>(m), static_cast<int>(n), 1.0f, x.data(),
-                static_cast<int>(n), w.data(), static_cast<int>(n), 0.0f, y.data(), static_cast<int>(m));
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(t), static_cast<int>(m), static_cast<int>(n), 1.0f,
+                x.data(), static_cast<int>(n), w.data(), static_cast<int>(n), 0.0f, y.data(), static_cast<int>(m));
     best = std::min(best, now() - start);
   }
   openblas_set_num_threads(1);  // as the backend wants it
@@ -115,7 +117,8 @@ class Collector final : public benchmark::BenchmarkReporter {
       BenchmarkRow row;
       row.name = run.run_name.function_name;
       row.cpu_ms = run.cpu_accumulated_time * 1e3 / static_cast<double>(std::max<benchmark::IterationCount>(1, run.iterations));
-      row.best_ms = run.real_accumulated_time * 1e3 / static_cast<double>(std::max<benchmark::IterationCount>(1, run.iterations));
+      row.best_ms =
+          run.real_accumulated_time * 1e3 / static_cast<double>(std::max<benchmark::IterationCount>(1, run.iterations));
       for (const auto& [name, counter] : run.counters) {
         if (name == "best_ms") row.best_ms = counter.value;
         if (name == "bound") row.bound = counter.value;

@@ -18,11 +18,12 @@ struct Block {
   std::vector<float> gain = std::vector<float>(kHidden, 1.0f);
   RotaryTable rotary;
   AttentionShape shape{kHeads, kKeyHeads, kHeadDim, 0.125f, 0};
-  Matrix x = weights(kLength, kHidden, 8), normed{kLength, kHidden}, xq{kLength, kHidden}, xk{kLength, kKeys}, xv{kLength, kKeys},
-         mixed{kLength, kHidden}, added{kLength, kHidden}, xg{kLength, kInner}, xu{kLength, kInner};
+  Matrix x = weights(kLength, kHidden, 8), normed{kLength, kHidden}, xq{kLength, kHidden}, xk{kLength, kKeys},
+         xv{kLength, kKeys}, mixed{kLength, kHidden}, added{kLength, kHidden}, xg{kLength, kInner}, xu{kLength, kInner};
   Block() {
     rotary.head_dim = kHeadDim;
-    for (int i = 0; i < kHeadDim / 2; ++i) rotary.inv_freq.push_back(std::pow(100000.0, -2.0 * i / kHeadDim));
+    for (int i = 0; i < kHeadDim / 2; ++i)
+      rotary.inv_freq.push_back(std::pow(100000.0, -2.0 * i / kHeadDim));
   }
   void attend() {
     const Backend& b = backend();
@@ -56,7 +57,9 @@ constexpr double kAttention = 2.0 * kHeads * kHeadDim * static_cast<double>(kLen
 // Time the linear layers alone would take at sgemm's rate on each shape, turned into one rate.
 double linear_bound() {
   double seconds = 0;
-  auto take = [&](int64_t m, int64_t n) { seconds += product(kLength, static_cast<double>(m), static_cast<double>(n)) / sgemm_rate(kLength, m, n); };
+  auto take = [&](int64_t m, int64_t n) {
+    seconds += product(kLength, static_cast<double>(m), static_cast<double>(n)) / sgemm_rate(kLength, m, n);
+  };
   take(kHidden, kHidden);
   take(kHidden, kHidden);
   take(kKeys, kHidden);
@@ -68,7 +71,11 @@ double linear_bound() {
 }
 
 void add(const std::string& name, const std::function<void(benchmark::State&)>& f) {
-  benchmark::RegisterBenchmark(name.c_str(), f)->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(0.5);
+  benchmark::RegisterBenchmark(name.c_str(), f)
+      ->MeasureProcessCPUTime()
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond)
+      ->MinTime(0.5);
 }
 
 void add_linear(int64_t t, int64_t m, int64_t n) {
@@ -97,12 +104,14 @@ void register_forward() {
   });
   add("forward/rms_norm/2048x576", [](benchmark::State& state) {
     Block b;
-    measure(state, Unit::kBytes, 8.0 * kLength * kHidden, 0, [&] { backend().rms_norm(b.x.view(), b.gain, 1e-5f, b.normed.view()); });
+    measure(state, Unit::kBytes, 8.0 * kLength * kHidden, 0,
+            [&] { backend().rms_norm(b.x.view(), b.gain, 1e-5f, b.normed.view()); });
   });
   add("forward/silu_mul/2048x1536", [](benchmark::State& state) {
     Block b;
     b.run();
-    measure(state, Unit::kBytes, 12.0 * kLength * kInner, 0, [&] { backend().silu_mul(b.xg.view(), b.xu.view(), b.xg.view()); });
+    measure(state, Unit::kBytes, 12.0 * kLength * kInner, 0,
+            [&] { backend().silu_mul(b.xg.view(), b.xu.view(), b.xg.view()); });
   });
   add("forward/rotary/2048x9x64", [](benchmark::State& state) {
     Block b;

@@ -30,24 +30,34 @@ Problem& problem() {
 }
 
 void add(const char* name, double bytes_per_weight, void (*operation)(Problem&)) {
-  benchmark::RegisterBenchmark((std::string("quantize/") + name).c_str(), [=](benchmark::State& state) {
-    Problem& p = problem();
-    measure(state, Unit::kBytes, bytes_per_weight * static_cast<double>(p.w.size()), stream_read_rate(), [&] { operation(p); });
-    state.counters["Mweights/s"] = static_cast<double>(p.w.size()) / state.counters["best_ms"].value * 1e-3;
-  })->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(0.4);
+  benchmark::RegisterBenchmark((std::string("quantize/") + name).c_str(),
+                               [=](benchmark::State& state) {
+                                 Problem& p = problem();
+                                 measure(state, Unit::kBytes, bytes_per_weight * static_cast<double>(p.w.size()),
+                                         stream_read_rate(), [&] { operation(p); });
+                                 state.counters["Mweights/s"] =
+                                     static_cast<double>(p.w.size()) / state.counters["best_ms"].value * 1e-3;
+                               })
+      ->MeasureProcessCPUTime()
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond)
+      ->MinTime(0.4);
 }
 
 }  // namespace
 
 void register_quantization() {
   benchmark::RegisterBenchmark("memory/stream_read", [](benchmark::State& state) {
-    for (auto _ : state) benchmark::DoNotOptimize(stream_read_rate());
+    for (auto _ : state)
+      benchmark::DoNotOptimize(stream_read_rate());
     state.counters["GB/s"] = stream_read_rate() * 1e-9;
   })->Iterations(1);
   add("matrix_stats", 4, [](Problem& p) { benchmark::DoNotOptimize(backend().matrix_stats(p.w.view())); });
-  add("deviation_order_statistic", 8,
-      [](Problem& p) { benchmark::DoNotOptimize(backend().deviation_order_statistic(p.w.view(), 1e-4f, p.w.size() * 99 / 100)); });
-  add("deviation_above", 4.125, [](Problem& p) { benchmark::DoNotOptimize(backend().deviation_above(p.w.view(), 1e-4f, 0.05f)); });
+  add("deviation_order_statistic", 8, [](Problem& p) {
+    benchmark::DoNotOptimize(backend().deviation_order_statistic(p.w.view(), 1e-4f, p.w.size() * 99 / 100));
+  });
+  add("deviation_above", 4.125,
+      [](Problem& p) { benchmark::DoNotOptimize(backend().deviation_above(p.w.view(), 1e-4f, 0.05f)); });
   add("assign_by_magnitude", 5, [](Problem& p) { backend().assign_by_magnitude(p.w.view(), p.cuts, p.groups.element.data()); });
   add("group_moments/element", 5.125, [](Problem& p) {
     std::vector<Moments> out(static_cast<size_t>(p.groups.groups));
@@ -76,10 +86,16 @@ void register_quantization() {
     static const Matrix other = weights(kRows, kCols, 8);
     benchmark::DoNotOptimize(backend().squared_distance(p.w.view(), other.view()));
   });
-  benchmark::RegisterBenchmark("quantize/hadamard_rows/4096x8192", [](benchmark::State& state) {
-    Matrix w = weights(4096, 8192, 9);
-    measure(state, Unit::kBytes, 8.0 * static_cast<double>(w.size()), stream_read_rate(), [&] { backend().hadamard_rows(w.view()); });
-  })->MeasureProcessCPUTime()->UseRealTime()->Unit(benchmark::kMillisecond)->MinTime(0.4);
+  benchmark::RegisterBenchmark("quantize/hadamard_rows/4096x8192",
+                               [](benchmark::State& state) {
+                                 Matrix w = weights(4096, 8192, 9);
+                                 measure(state, Unit::kBytes, 8.0 * static_cast<double>(w.size()), stream_read_rate(),
+                                         [&] { backend().hadamard_rows(w.view()); });
+                               })
+      ->MeasureProcessCPUTime()
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond)
+      ->MinTime(0.4);
 }
 
 }  // namespace sage::bench

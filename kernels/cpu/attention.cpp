@@ -23,8 +23,10 @@ void CpuBackend::attention(WeightView q, WeightView k, WeightView v, const Atten
     const int64_t column = t / tiles * dim, first = t % tiles * kKeyTile, count = std::min<int64_t>(kKeyTile, length - first);
     float *key = keys.row(t), *value = values.row(t);
     for (int64_t p = 0; p < kKeyTile; ++p) {
-      for (int64_t d = 0; d < dim; ++d) key[d * kKeyTile + p] = p < count ? k(first + p, column + d) : 0.0f;
-      for (int64_t d = 0; d < padded; ++d) value[p * padded + d] = p < count && d < dim ? v(first + p, column + d) : 0.0f;
+      for (int64_t d = 0; d < dim; ++d)
+        key[d * kKeyTile + p] = p < count ? k(first + p, column + d) : 0.0f;
+      for (int64_t d = 0; d < padded; ++d)
+        value[p * padded + d] = p < count && d < dim ? v(first + p, column + d) : 0.0f;
     }
   });
 
@@ -56,8 +58,8 @@ void CpuBackend::attention(WeightView q, WeightView k, WeightView v, const Atten
           const int64_t position = q0 + p, row = g * query_tile + p;
           const int64_t first = s.window > 0 ? std::clamp<int64_t>(position + 1 - s.window - k0, 0, kKeyTile) : 0;
           const int64_t last = std::clamp<int64_t>(position + 1 - k0, 0, kKeyTile);
-          k_.softmax_step(score + p * kKeyTile, kKeyTile, static_cast<int>(first), static_cast<int>(last), s.scale, largest + row,
-                          total + row, sum + row * padded, static_cast<int>(padded));
+          k_.softmax_step(score + p * kKeyTile, kKeyTile, static_cast<int>(first), static_cast<int>(last), s.scale,
+                          largest + row, total + row, sum + row * padded, static_cast<int>(padded));
         }
         k_.tile_product(score, kKeyTile, value, padded, sum + g * query_tile * padded, padded, static_cast<int>(positions),
                         static_cast<int>(padded), kKeyTile, true);
@@ -68,7 +70,8 @@ void CpuBackend::attention(WeightView q, WeightView k, WeightView v, const Atten
         const int64_t row = g * query_tile + p;
         const float scale = 1.0f / total[row];
         float* target = out.row(q0 + p) + (kv * per_kv + g) * dim;
-        for (int64_t d = 0; d < dim; ++d) target[d] = sum[row * padded + d] * scale;
+        for (int64_t d = 0; d < dim; ++d)
+          target[d] = sum[row * padded + d] * scale;
       }
     }
   });

@@ -39,7 +39,8 @@ std::string CpuBackend::description() const {
   // "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ... Cooperlake MAX_THREADS=64": the first two words are name and version.
   const size_t name_end = version.find(' ');
   if (name_end != std::string::npos) version.resize(std::min(version.size(), version.find(' ', name_end + 1)));
-  return fmt::format("{} kernels, {} ({}), {} threads", k_.description, version, openblas_get_corename(), omp_get_max_threads());
+  return fmt::format("{} kernels, {} ({}), {} threads", k_.description, version, openblas_get_corename(),
+                     omp_get_max_threads());
 }
 
 }  // namespace cpu
@@ -55,7 +56,8 @@ std::unique_ptr<Backend> make_cpu_backend(const std::string& variant) {
 
 std::vector<std::string> cpu_variants() {
   std::vector<std::string> out;
-  for (const cpu::KernelTable* k : usable_kernels()) out.emplace_back(k->name);
+  for (const cpu::KernelTable* k : usable_kernels())
+    out.emplace_back(k->name);
   return out;
 }
 

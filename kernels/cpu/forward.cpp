@@ -33,10 +33,12 @@ void CpuBackend::linear(WeightView x, WeightView w, std::span<const float> bias,
     if (x.cols > 0) {
       product_tile(x.row_range(row0, row1), w.row_range(col0, col1), tile);
     } else {
-      for (int64_t i = 0; i < tile.rows; ++i) std::fill(tile.row(i), tile.row(i) + tile.cols, 0.0f);
+      for (int64_t i = 0; i < tile.rows; ++i)
+        std::fill(tile.row(i), tile.row(i) + tile.cols, 0.0f);
     }
     if (!bias.empty())
-      for (int64_t i = 0; i < tile.rows; ++i) k_.add(tile.row(i), bias.data() + col0, tile.cols);
+      for (int64_t i = 0; i < tile.rows; ++i)
+        k_.add(tile.row(i), bias.data() + col0, tile.cols);
   });
 }
 
@@ -44,7 +46,8 @@ void CpuBackend::rms_norm(WeightView x, std::span<const float> gamma, float eps,
   shapes::norm(x, gamma, y, "rms_norm");
   const int64_t step = std::max<int64_t>(1, kSmallTask / std::max<int64_t>(1, x.cols));
   for_tasks((x.rows + step - 1) / step, [&](int64_t t, int) {
-    for (int64_t i = t * step; i < std::min(x.rows, (t + 1) * step); ++i) k_.rms_norm(x.row(i), gamma.data(), x.cols, eps, y.row(i));
+    for (int64_t i = t * step; i < std::min(x.rows, (t + 1) * step); ++i)
+      k_.rms_norm(x.row(i), gamma.data(), x.cols, eps, y.row(i));
   });
 }
 
@@ -103,7 +106,8 @@ void CpuBackend::rotary(View<float> x, int heads, const RotaryTable& table, int6
   for_tasks((x.rows + step - 1) / step, [&](int64_t t, int) {
     for (int64_t i = t * step; i < std::min(x.rows, (t + 1) * step); ++i)
       for (int h = 0; h < heads; ++h)
-        k_.rotate(x.row(i) + int64_t{h} * table.head_dim, a->cosine.row(offset + i), a->sine.row(offset + i), table.head_dim / 2);
+        k_.rotate(x.row(i) + int64_t{h} * table.head_dim, a->cosine.row(offset + i), a->sine.row(offset + i),
+                  table.head_dim / 2);
   });
 }
 
@@ -121,7 +125,8 @@ void CpuBackend::relu(View<float> x) const {
   const Tasks tasks(x.rows, x.cols, kSmallTask);
   for_tasks(tasks.count(), [&](int64_t t, int) {
     const Task task = tasks.at(t);
-    for (int64_t i = task.row0; i < task.row1; ++i) k_.relu(x.row(i) + task.col0, task.col1 - task.col0);
+    for (int64_t i = task.row0; i < task.row1; ++i)
+      k_.relu(x.row(i) + task.col0, task.col1 - task.col0);
   });
 }
 
@@ -130,7 +135,8 @@ void CpuBackend::add(View<float> x, WeightView y) const {
   const Tasks tasks(x.rows, x.cols, kSmallTask);
   for_tasks(tasks.count(), [&](int64_t t, int) {
     const Task task = tasks.at(t);
-    for (int64_t i = task.row0; i < task.row1; ++i) k_.add(x.row(i) + task.col0, y.row(i) + task.col0, task.col1 - task.col0);
+    for (int64_t i = task.row0; i < task.row1; ++i)
+      k_.add(x.row(i) + task.col0, y.row(i) + task.col0, task.col1 - task.col0);
   });
 }
 

@@ -11,7 +11,8 @@ namespace {
 constexpr int64_t kPositions = 256;
 constexpr int64_t kTokens = 1024;
 
-// Combines the scans of consecutive slices of the vocabulary; earlier slices win ties, so that the first largest logit is found.
+// Combines the scans of consecutive slices of the vocabulary; earlier slices win ties, so that the first largest logit is
+// found.
 struct Combined {
   double largest = -HUGE_VAL;
   double sum = 0;
@@ -58,7 +59,8 @@ void CpuBackend::head_nll(WeightView hidden, WeightView head, std::span<const in
   if (positions < hidden.rows) {
     gathered = Matrix(positions, hidden.cols);
     for (int64_t p = 0; p < positions; ++p)
-      std::copy(hidden.row(wanted[static_cast<size_t>(p)]), hidden.row(wanted[static_cast<size_t>(p)]) + hidden.cols, gathered.row(p));
+      std::copy(hidden.row(wanted[static_cast<size_t>(p)]), hidden.row(wanted[static_cast<size_t>(p)]) + hidden.cols,
+                gathered.row(p));
     rows = gathered.view();
   }
 
@@ -102,7 +104,8 @@ void CpuBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, Wei
   for_tasks(slices.position_parts * slices.token_parts, [&](int64_t t, int thread) {
     const int64_t p0 = t / slices.token_parts * kPositions, p1 = std::min(hidden.rows, p0 + kPositions);
     const int64_t part = t % slices.token_parts, v0 = part * kTokens, v1 = std::min(head.rows, v0 + kTokens);
-    const View<float> ref(memory.row(thread), p1 - p0, v1 - v0), own(memory.row(thread) + kPositions * kTokens, p1 - p0, v1 - v0);
+    const View<float> ref(memory.row(thread), p1 - p0, v1 - v0),
+        own(memory.row(thread) + kPositions * kTokens, p1 - p0, v1 - v0);
     product_tile(hidden_ref.row_range(p0, p1), head_ref.row_range(v0, v1), ref);
     product_tile(hidden.row_range(p0, p1), head.row_range(v0, v1), own);
     for (int64_t p = p0; p < p1; ++p)

@@ -69,9 +69,9 @@ struct KernelTable {
   // As moments, but each column j has its own sums; the arrays are padded to a multiple of 16.
   void (*column_moments)(const float* w, int64_t n, const uint64_t* own, double* sum, double* abs_sum, double* sq_sum,
                          double* count);
-  void (*squares)(const float* w, int64_t n, double* lanes);                          // lanes[16] += w^2
-  void (*column_squares)(const float* w, int64_t n, double* out);                     // out[j] += w[j]^2
-  void (*squared_distance)(const float* a, const float* b, int64_t n, double* lanes);  // lanes[16] += (a - b)^2
+  void (*squares)(const float* w, int64_t n, double* lanes);                             // lanes[16] += w^2
+  void (*column_squares)(const float* w, int64_t n, double* out);                        // out[j] += w[j]^2
+  void (*squared_distance)(const float* a, const float* b, int64_t n, double* lanes);    // lanes[16] += (a - b)^2
   void (*deviation_high)(const float* w, int64_t n, float center, uint64_t* histogram);  // bits 16..30 of |w - center|
   void (*deviation_low)(const float* w, int64_t n, float center, uint32_t high, uint64_t* histogram);  // bits 0..15 of members
   void (*above)(const float* w, int64_t n, float center, float threshold, uint64_t* words);
@@ -89,12 +89,14 @@ struct KernelTable {
   LogitScan (*scan)(const float* logits, int64_t n);
   PairScan (*scan_pair)(const float* ref, const float* own, int64_t n);
 
-  // c[rows x cols] = (accumulate ? c : 0) + a[rows x depth] * b[depth x cols]; cols is a multiple of 16 and rows of b lie ldb apart.
-  void (*tile_product)(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int rows, int cols, int depth,
-                       bool accumulate);
+  // c[rows x cols] = (accumulate ? c : 0) + a[rows x depth] * b[depth x cols]; cols is a multiple of 16 and rows of b lie ldb
+  // apart.
+  void (*tile_product)(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int rows, int cols,
+                       int depth, bool accumulate);
   // One step of the online softmax for one query row: p[0..keys) holds q.k; keys outside [first, last) are masked. Turns p into
   // exp(scale * p - m) with the new running maximum m, rescales out[cols] and total, and adds the row's sum to total.
-  void (*softmax_step)(float* p, int keys, int first, int last, float scale, float* largest, float* total, float* out, int cols);
+  void (*softmax_step)(float* p, int keys, int first, int last, float scale, float* largest, float* total, float* out,
+                       int cols);
 };
 
 const KernelTable& portable_kernels();

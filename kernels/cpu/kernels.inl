@@ -57,7 +57,8 @@ inline double fold(D16 x) {
   alignas(64) double v[16];
   store(v, x);
   for (int step = 8; step > 0; step /= 2)
-    for (int l = 0; l < step; ++l) v[l] += v[l + step];
+    for (int l = 0; l < step; ++l)
+      v[l] += v[l + step];
   return v[0];
 }
 
@@ -127,12 +128,15 @@ static void label_moments(const float* w, int64_t n, const uint64_t* own, const 
         store(masked + j, keep(v, static_cast<Mask16>(owned >> j & valid)));
       }
       x = masked;
-      for (uint64_t rest = ~owned & all; rest != 0; rest &= rest - 1) ++unowned_per_label[l[__builtin_ctzll(rest)]];
+      for (uint64_t rest = ~owned & all; rest != 0; rest &= rest - 1)
+        ++unowned_per_label[l[__builtin_ctzll(rest)]];
     }
     int64_t j = 0;
     for (; j + 8 <= size; j += 8)
-      for (int c = 0; c < 8; ++c) add_to_entry(entries + (int64_t{l[j + c]} * kTableCopies + c) * 4, x[j + c]);
-    for (; j < size; ++j) add_to_entry(entries + (int64_t{l[j]} * kTableCopies + (j & 7)) * 4, x[j]);
+      for (int c = 0; c < 8; ++c)
+        add_to_entry(entries + (int64_t{l[j + c]} * kTableCopies + c) * 4, x[j + c]);
+    for (; j < size; ++j)
+      add_to_entry(entries + (int64_t{l[j]} * kTableCopies + (j & 7)) * 4, x[j]);
   }
 }
 
@@ -147,8 +151,10 @@ static void squares(const float* w, int64_t n, double* lanes) {
 
 static void column_squares(const float* w, int64_t n, double* out) {
   int64_t j = 0;
-  for (; j + 16 <= n; j += 16) store(out + j, add_square(widen(load(w + j)), load(out + j)));
-  for (; j < n; ++j) out[j] += static_cast<double>(w[j]) * static_cast<double>(w[j]);
+  for (; j + 16 <= n; j += 16)
+    store(out + j, add_square(widen(load(w + j)), load(out + j)));
+  for (; j < n; ++j)
+    out[j] += static_cast<double>(w[j]) * static_cast<double>(w[j]);
 }
 
 static void column_moments(const float* w, int64_t n, const uint64_t* own, double* sum, double* abs_sum, double* sq_sum,
@@ -187,7 +193,8 @@ static void deviation_high(const float* w, int64_t n, float center, uint64_t* hi
       Mask16 valid;
       store(bin + j, shift_right<16>(bits(abs(load_tail(w + first, j, size, valid) - c))));
     }
-    for (int64_t j = 0; j < size; ++j) ++histogram[bin[j]];
+    for (int64_t j = 0; j < size; ++j)
+      ++histogram[bin[j]];
   }
 }
 
@@ -200,7 +207,8 @@ static void deviation_low(const float* w, int64_t n, float center, uint32_t high
     uint32_t hit = equal(shift_right<16>(p), high) & valid;
     if (hit == 0) continue;
     store(pattern, p);
-    for (; hit != 0; hit &= hit - 1) ++histogram[pattern[__builtin_ctz(hit)] & 0xffffu];
+    for (; hit != 0; hit &= hit - 1)
+      ++histogram[pattern[__builtin_ctz(hit)] & 0xffffu];
   }
 }
 
@@ -264,16 +272,19 @@ static void assign(const float* w, int64_t n, const float* cuts, int cut_count, 
   for (; j + 16 <= n; j += 16) {
     const F16 a = abs(load(w + j));
     Count16 count;
-    for (int c = 0; c < cut_count; ++c) count_at_least(count, a, set(cuts[c]));
+    for (int c = 0; c < cut_count; ++c)
+      count_at_least(count, a, set(cuts[c]));
     store(out + j, count);
   }
   if (j < n) {
     alignas(16) uint8_t tail[16];
     const F16 a = abs(load_first(w + j, static_cast<int>(n - j)));
     Count16 count;
-    for (int c = 0; c < cut_count; ++c) count_at_least(count, a, set(cuts[c]));
+    for (int c = 0; c < cut_count; ++c)
+      count_at_least(count, a, set(cuts[c]));
     store(tail, count);
-    for (int64_t l = j; l < n; ++l) out[l] = tail[l - j];
+    for (int64_t l = j; l < n; ++l)
+      out[l] = tail[l - j];
   }
 }
 
@@ -287,7 +298,8 @@ static void hadamard(float* x, int64_t n, float scale) {
         x[j + h] = a - b;
       }
     }
-    for (int64_t j = 0; j < n; ++j) x[j] *= scale;
+    for (int64_t j = 0; j < n; ++j)
+      x[j] *= scale;
     return;
   }
   const F16 s = set(scale);
@@ -322,15 +334,19 @@ static void hadamard(float* x, int64_t n, float scale) {
 static void rms_norm(const float* x, const float* gamma, int64_t n, float eps, float* y) {
   D16 sum = zero_lanes();
   Mask16 valid;
-  for (int64_t j = 0; j < n; j += 16) sum = add_square(widen(load_tail(x, j, n, valid)), sum);
-  const F16 scale = set(static_cast<float>(1.0 / __builtin_sqrt(fold(sum) / static_cast<double>(n) + static_cast<double>(eps))));
-  for (int64_t j = 0; j < n; j += 16) store_tail(y, j, n, load_tail(x, j, n, valid) * scale * load_tail(gamma, j, n, valid));
+  for (int64_t j = 0; j < n; j += 16)
+    sum = add_square(widen(load_tail(x, j, n, valid)), sum);
+  const F16 scale =
+      set(static_cast<float>(1.0 / __builtin_sqrt(fold(sum) / static_cast<double>(n) + static_cast<double>(eps))));
+  for (int64_t j = 0; j < n; j += 16)
+    store_tail(y, j, n, load_tail(x, j, n, valid) * scale * load_tail(gamma, j, n, valid));
 }
 
 static void layer_norm(const float* x, const float* gamma, const float* beta, int64_t n, float eps, float* y) {
   D16 sum = zero_lanes();
   Mask16 valid;
-  for (int64_t j = 0; j < n; j += 16) sum = sum + widen(load_tail(x, j, n, valid));
+  for (int64_t j = 0; j < n; j += 16)
+    sum = sum + widen(load_tail(x, j, n, valid));
   const F16 mean = set(static_cast<float>(fold(sum) / static_cast<double>(n)));
   // The mean is rounded to FP32 first, so that its rounding error is part of the deviations and not of the variance.
   D16 sq = zero_lanes(), rest = zero_lanes();
@@ -439,17 +455,21 @@ inline void register_tile(const float* a, int64_t lda, const float* b, int64_t l
                           bool accumulate) {
   F16 sum[kRows][kVectors];
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = accumulate ? load(c + r * ldc + v * 16) : set(0.0f);
+    for (int v = 0; v < kVectors; ++v)
+      sum[r][v] = accumulate ? load(c + r * ldc + v * 16) : set(0.0f);
   for (int k = 0; k < depth; ++k) {
     F16 right[kVectors];
-    for (int v = 0; v < kVectors; ++v) right[v] = load(b + k * ldb + v * 16);
+    for (int v = 0; v < kVectors; ++v)
+      right[v] = load(b + k * ldb + v * 16);
     for (int r = 0; r < kRows; ++r) {
       const F16 left = set(a[r * lda + k]);
-      for (int v = 0; v < kVectors; ++v) sum[r][v] = fma(left, right[v], sum[r][v]);
+      for (int v = 0; v < kVectors; ++v)
+        sum[r][v] = fma(left, right[v], sum[r][v]);
     }
   }
   for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVectors; ++v) store(c + r * ldc + v * 16, sum[r][v]);
+    for (int v = 0; v < kVectors; ++v)
+      store(c + r * ldc + v * 16, sum[r][v]);
 }
 
 template <int kRows>
@@ -458,7 +478,8 @@ inline void row_block(const float* a, int64_t lda, const float* b, int64_t ldb, 
   int j = 0;
   for (; j + kTileVectors * 16 <= cols; j += kTileVectors * 16)
     register_tile<kRows, kTileVectors>(a, lda, b + j, ldb, c + j, ldc, depth, accumulate);
-  for (; j < cols; j += 16) register_tile<kRows, 1>(a, lda, b + j, ldb, c + j, ldc, depth, accumulate);
+  for (; j < cols; j += 16)
+    register_tile<kRows, 1>(a, lda, b + j, ldb, c + j, ldc, depth, accumulate);
 }
 
 static void tile_product(const float* a, int64_t lda, const float* b, int64_t ldb, float* c, int64_t ldc, int rows, int cols,
@@ -466,7 +487,8 @@ static void tile_product(const float* a, int64_t lda, const float* b, int64_t ld
   int i = 0;
   for (; i + kTileRows <= rows; i += kTileRows)
     row_block<kTileRows>(a + i * lda, lda, b, ldb, c + i * ldc, ldc, cols, depth, accumulate);
-  for (; i < rows; ++i) row_block<1>(a + i * lda, lda, b, ldb, c + i * ldc, ldc, cols, depth, accumulate);
+  for (; i < rows; ++i)
+    row_block<1>(a + i * lda, lda, b, ldb, c + i * ldc, ldc, cols, depth, accumulate);
 }
 
 static void softmax_step(float* p, int keys, int first, int last, float scale, float* largest, float* total, float* out,
@@ -492,7 +514,8 @@ static void softmax_step(float* p, int keys, int first, int last, float scale, f
     *largest = above;
     *total *= lane[0];
     const F16 shrink = set(lane[0]);
-    for (int j = 0; j < cols; j += 16) store(out + j, load(out + j) * shrink);
+    for (int j = 0; j < cols; j += 16)
+      store(out + j, load(out + j) * shrink);
   }
   // Before any key was seen the maximum is -inf and every difference would be NaN; 0 makes the terms vanish instead.
   const F16 top = set(*largest == -__builtin_inff() ? 0.0f : *largest);

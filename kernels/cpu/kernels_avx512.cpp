@@ -1,9 +1,10 @@
 // Needs AVX-512 F, DQ, BW, VL and FMA; the flags for this file alone are set in CMakeLists.txt.
 #if defined(__x86_64__)
 #define SAGE_SIMD simd_avx512
-#include "kernels/cpu/simd_avx512.h"
-
+// clang-format off: kernels.inl is written over the types of the header before it
 #include "kernels/cpu/kernels.inl"
+#include "kernels/cpu/simd_avx512.h"
+// clang-format on
 
 namespace sage::cpu {
 

@@ -1,8 +1,9 @@
 // Runs anywhere; the flags for this file alone are set in CMakeLists.txt.
 #define SAGE_SIMD simd_portable
-#include "kernels/cpu/simd_portable.h"
-
+// clang-format off: kernels.inl is written over the types of the header before it
 #include "kernels/cpu/kernels.inl"
+#include "kernels/cpu/simd_portable.h"
+// clang-format on
 
 namespace sage::cpu {
 

@@ -30,7 +30,8 @@ class CpuBackend final : public Backend {
 
   void linear(WeightView x, WeightView w, std::span<const float> bias, View<float> y) const override;
   void rms_norm(WeightView x, std::span<const float> gamma, float eps, View<float> y) const override;
-  void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps, View<float> y) const override;
+  void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps,
+                  View<float> y) const override;
   void rotary(View<float> x, int heads, const RotaryTable& table, int64_t first_position) const override;
   void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const override;
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;

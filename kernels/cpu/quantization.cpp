@@ -1,4 +1,5 @@
-// Statistics and quantization on the CPU. Each operation is one or two passes at memory speed; cost notes count bytes per weight.
+// Statistics and quantization on the CPU. Each operation is one or two passes at memory speed; cost notes count bytes per
+// weight.
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -14,7 +15,8 @@ double fold(const double* lanes) {
   double v[kLanes];
   std::copy(lanes, lanes + kLanes, v);
   for (int step = kLanes / 2; step > 0; step /= 2)
-    for (int l = 0; l < step; ++l) v[l] += v[l + step];
+    for (int l = 0; l < step; ++l)
+      v[l] += v[l + step];
   return v[0];
 }
 
@@ -33,7 +35,8 @@ class OwnWords {
   OwnWords(const Selection& own, int64_t columns) : own_(own), words_(static_cast<size_t>((columns + 63) / 64 + 1), 0) {}
   const uint64_t* row(int64_t i, int64_t col0, int64_t col1) {
     const int64_t first = col0 / 64, count = (col1 - col0 + 63) / 64;
-    for (int64_t w = 0; w < count; ++w) words_[static_cast<size_t>(w)] = own_.word(i, first + w);
+    for (int64_t w = 0; w < count; ++w)
+      words_[static_cast<size_t>(w)] = own_.word(i, first + w);
     return words_.data();
   }
 
@@ -54,11 +57,13 @@ double summed(const Tasks& tasks, const Body& body) {
   for_tasks(tasks.count(), [&](int64_t t, int) {
     double lanes[kLanes] = {};
     const Task task = tasks.at(t);
-    for (int64_t i = task.row0; i < task.row1; ++i) body(task, i, lanes);
+    for (int64_t i = task.row0; i < task.row1; ++i)
+      body(task, i, lanes);
     part[static_cast<size_t>(t)] = fold(lanes);
   });
   double total = 0;
-  for (double p : part) total += p;
+  for (double p : part)
+    total += p;
   return total;
 }
 
@@ -86,9 +91,10 @@ MatrixStats CpuBackend::matrix_stats(WeightView w) const {
     std::fill(s.min, s.min + kLanes, kInfinity);
     std::fill(s.max, s.max + kLanes, -kInfinity);
     const Task task = tasks.at(t);
-    for (int64_t i = task.row0; i < task.row1; ++i) k_.stats(w.row(i) + task.col0, task.col1 - task.col0, &s);
-    parts[static_cast<size_t>(t)] = {fold(s.sums), *std::min_element(s.min, s.min + kLanes), *std::max_element(s.max, s.max + kLanes),
-                                     s.nonfinite};
+    for (int64_t i = task.row0; i < task.row1; ++i)
+      k_.stats(w.row(i) + task.col0, task.col1 - task.col0, &s);
+    parts[static_cast<size_t>(t)] = {fold(s.sums), *std::min_element(s.min, s.min + kLanes),
+                                     *std::max_element(s.max, s.max + kLanes), s.nonfinite};
   });
   MatrixStats out;
   float low = kInfinity, high = -kInfinity;
@@ -111,7 +117,8 @@ float CpuBackend::deviation_order_statistic(WeightView w, float center, int64_t 
   shapes::order_statistic(w, k);
   const Tasks tasks(w.rows, w.cols);
   auto select = [&](size_t bins, int64_t& rank, const auto& count_row) {
-    std::vector<std::vector<uint64_t>> histograms(static_cast<size_t>(thread_limit(tasks.count())), std::vector<uint64_t>(bins, 0));
+    std::vector<std::vector<uint64_t>> histograms(static_cast<size_t>(thread_limit(tasks.count())),
+                                                  std::vector<uint64_t>(bins, 0));
     for_tasks(tasks.count(), [&](int64_t t, int thread) {
       const Task task = tasks.at(t);
       for (int64_t i = task.row0; i < task.row1; ++i)
@@ -119,7 +126,8 @@ float CpuBackend::deviation_order_statistic(WeightView w, float center, int64_t 
     });
     for (size_t b = 0; b < bins; ++b) {
       int64_t members = 0;
-      for (const auto& h : histograms) members += static_cast<int64_t>(h[b]);
+      for (const auto& h : histograms)
+        members += static_cast<int64_t>(h[b]);
       if (rank < members) return static_cast<uint32_t>(b);
       rank -= members;
     }
@@ -157,7 +165,8 @@ void CpuBackend::row_sq_sums(WeightView w, std::span<double> out) const {
   });
   for (int64_t i = 0; i < w.rows; ++i) {
     double sum = 0;
-    for (int64_t c = 0; c < tasks.column_parts(); ++c) sum += part[static_cast<size_t>(i * tasks.column_parts() + c)];
+    for (int64_t c = 0; c < tasks.column_parts(); ++c)
+      sum += part[static_cast<size_t>(i * tasks.column_parts() + c)];
     out[static_cast<size_t>(i)] = sum;
   }
 }
@@ -175,11 +184,12 @@ void CpuBackend::column_sq_sums(WeightView w, std::span<double> out) const {
       k_.column_squares(w.row(i) + col0, col1 - col0, part.data() + band * w.cols + col0);
   });
   for (int64_t band = 0; band < bands.count; ++band)
-    for (int64_t j = 0; j < w.cols; ++j) out[static_cast<size_t>(j)] += part[static_cast<size_t>(band * w.cols + j)];
+    for (int64_t j = 0; j < w.cols; ++j)
+      out[static_cast<size_t>(j)] += part[static_cast<size_t>(band * w.cols + j)];
 }
 
-// All patterns p of a bin are base | l with l < 2^shift, and their values are (M + l) * 2^e with one M and e per bin. So integer
-// sums of l and l^2 give both sums exactly, in any order, from 16 bytes per bin.
+// All patterns p of a bin are base | l with l < 2^shift, and their values are (M + l) * 2^e with one M and e per bin. So
+// integer sums of l and l^2 give both sums exactly, in any order, from 16 bytes per bin.
 MagnitudeHistogram CpuBackend::magnitude_histogram(WeightView w, const Selection& own, int shift) const {
   shapes::histogram(w, own, shift);
   constexpr uint32_t kInfinityBits = 0x7f800000u;
@@ -290,7 +300,8 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
           k_.moments(w.row(i) + task.col0, task.col1 - task.col0, row_words(task, i, thread), 0, &s);
         part[static_cast<size_t>(t)] = fold(s);
       });
-      for (const Moments& p : part) add_to(out[0], p);
+      for (const Moments& p : part)
+        add_to(out[0], p);
       return;
     }
     case LabelShape::kRow: {
@@ -343,7 +354,8 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
         double* sums = part.data() + t * kTile * 4;
         uint64_t bits[kTile / 64 + 1] = {};
         for (int64_t i = row0; i < row1; ++i) {
-          for (int64_t word = 0; word * 64 < cols; ++word) bits[word] = own.word(i, col0 / 64 + word);
+          for (int64_t word = 0; word * 64 < cols; ++word)
+            bits[word] = own.word(i, col0 / 64 + word);
           k_.column_moments(w.row(i) + col0, cols, bits, sums, sums + kTile, sums + 2 * kTile, sums + 3 * kTile);
         }
       });
@@ -365,7 +377,8 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
       std::vector<Table> tables(static_cast<size_t>(thread_limit(tasks.count())));
       for_tasks(tasks.count(), [&](int64_t t, int thread) {
         LabelTable& table = tables[static_cast<size_t>(thread)].entries;
-        for (size_t g = 0; g < count; ++g) std::fill(table[g], table[g] + kTableCopies, TableEntry{});
+        for (size_t g = 0; g < count; ++g)
+          std::fill(table[g], table[g] + kTableCopies, TableEntry{});
         int64_t unowned[kTableLabels] = {};
         const Task task = tasks.at(t);
         for (int64_t i = task.row0; i < task.row1; ++i)
@@ -387,8 +400,10 @@ void CpuBackend::group_moments(WeightView w, const Selection& own, const GroupMa
       });
       for (const Table& table : tables)
         for (size_t g = count; g < kTableLabels; ++g)
-          for (const TableEntry& e : table.entries[g]) shapes::require(e.count == 0, "group_moments", shapes::kLabelRule);
-      for (size_t p = 0; p < part.size(); ++p) add_to(out[p % count], part[p]);
+          for (const TableEntry& e : table.entries[g])
+            shapes::require(e.count == 0, "group_moments", shapes::kLabelRule);
+      for (size_t p = 0; p < part.size(); ++p)
+        add_to(out[p % count], part[p]);
       return;
     }
   }

@@ -70,7 +70,8 @@ inline F16 select(Mask16 m, F16 yes, F16 no) {
           _mm256_blendv_ps(no.b, yes.b, _mm256_castsi256_ps(lane_mask_high(m)))};
 }
 inline Mask16 join(__m256 low, __m256 high) {
-  return static_cast<Mask16>(static_cast<uint32_t>(_mm256_movemask_ps(low)) | static_cast<uint32_t>(_mm256_movemask_ps(high)) << 8);
+  return static_cast<Mask16>(static_cast<uint32_t>(_mm256_movemask_ps(low)) | static_cast<uint32_t>(_mm256_movemask_ps(high))
+                                                                                  << 8);
 }
 inline Mask16 greater(F16 x, F16 y) { return join(_mm256_cmp_ps(x.a, y.a, _CMP_GT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GT_OQ)); }
 inline Mask16 at_least(F16 x, F16 y) { return join(_mm256_cmp_ps(x.a, y.a, _CMP_GE_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_GE_OQ)); }

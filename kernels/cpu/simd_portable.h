@@ -128,12 +128,14 @@ inline F16 butterfly(F16 x) {
 }
 inline float largest_lane(F16 a) {
   float m = a.v[0];
-  for (int l = 1; l < 16; ++l) m = m < a.v[l] ? a.v[l] : m;
+  for (int l = 1; l < 16; ++l)
+    m = m < a.v[l] ? a.v[l] : m;
   return m;
 }
 inline float lane_sum(F16 a) {
   for (int step = 8; step > 0; step /= 2)
-    for (int l = 0; l < step; ++l) a.v[l] += a.v[l + step];
+    for (int l = 0; l < step; ++l)
+      a.v[l] += a.v[l + step];
   return a.v[0];
 }
 

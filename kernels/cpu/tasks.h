@@ -39,7 +39,8 @@ class Tasks {
 template <class Body>
 void for_tasks(int64_t count, const Body& body) {
 #pragma omp parallel for schedule(dynamic) if (count > 1)
-  for (int64_t t = 0; t < count; ++t) body(t, omp_get_thread_num());
+  for (int64_t t = 0; t < count; ++t)
+    body(t, omp_get_thread_num());
 }
 
 // How many different thread numbers for_tasks may use for so many tasks: the size of scratch memory.

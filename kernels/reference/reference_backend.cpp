@@ -23,7 +23,8 @@ void add_to(Moments& m, double w) {
 
 double dot(const float* a, const float* b, int64_t n) {
   double s = 0;
-  for (int64_t i = 0; i < n; ++i) s += static_cast<double>(a[i]) * b[i];
+  for (int64_t i = 0; i < n; ++i)
+    s += static_cast<double>(a[i]) * b[i];
   return s;
 }
 
@@ -60,7 +61,8 @@ class ReferenceBackend final : public Backend {
     std::vector<uint32_t> bits;
     bits.reserve(static_cast<size_t>(w.size()));
     for (int64_t i = 0; i < w.rows; ++i)
-      for (int64_t j = 0; j < w.cols; ++j) bits.push_back(std::bit_cast<uint32_t>(w(i, j) - center) & kMagnitudeBits);
+      for (int64_t j = 0; j < w.cols; ++j)
+        bits.push_back(std::bit_cast<uint32_t>(w(i, j) - center) & kMagnitudeBits);
     std::nth_element(bits.begin(), bits.begin() + k, bits.end());
     return std::bit_cast<float>(bits[static_cast<size_t>(k)]);
   }
@@ -75,14 +77,16 @@ class ReferenceBackend final : public Backend {
 
   void row_sq_sums(WeightView w, std::span<double> out) const override {
     shapes::sq_sums(w.rows, out, "row_sq_sums");
-    for (int64_t i = 0; i < w.rows; ++i) out[static_cast<size_t>(i)] = dot(w.row(i), w.row(i), w.cols);
+    for (int64_t i = 0; i < w.rows; ++i)
+      out[static_cast<size_t>(i)] = dot(w.row(i), w.row(i), w.cols);
   }
 
   void column_sq_sums(WeightView w, std::span<double> out) const override {
     shapes::sq_sums(w.cols, out, "column_sq_sums");
     std::fill(out.begin(), out.end(), 0.0);
     for (int64_t i = 0; i < w.rows; ++i)
-      for (int64_t j = 0; j < w.cols; ++j) out[static_cast<size_t>(j)] += static_cast<double>(w(i, j)) * w(i, j);
+      for (int64_t j = 0; j < w.cols; ++j)
+        out[static_cast<size_t>(j)] += static_cast<double>(w(i, j)) * w(i, j);
   }
 
   MagnitudeHistogram magnitude_histogram(WeightView w, const Selection& own, int shift) const override {
@@ -113,7 +117,8 @@ class ReferenceBackend final : public Backend {
       for (int64_t j = 0; j < w.cols; ++j) {
         const float a = std::fabs(w(i, j));
         uint8_t n = 0;
-        for (float c : cuts) n = static_cast<uint8_t>(n + (c <= a ? 1 : 0));
+        for (float c : cuts)
+          n = static_cast<uint8_t>(n + (c <= a ? 1 : 0));
         out[i * w.cols + j] = n;
       }
     }
@@ -121,7 +126,8 @@ class ReferenceBackend final : public Backend {
 
   void group_moments(WeightView w, const Selection& own, const GroupMap& groups, std::span<Moments> out) const override {
     shapes::group_moments(w, own, groups, out);
-    for (uint8_t e : groups.element) shapes::require(e < groups.groups, "group_moments", shapes::kLabelRule);
+    for (uint8_t e : groups.element)
+      shapes::require(e < groups.groups, "group_moments", shapes::kLabelRule);
     std::fill(out.begin(), out.end(), Moments{});
     for (int64_t i = 0; i < w.rows; ++i)
       for (int64_t j = 0; j < w.cols; ++j)
@@ -154,7 +160,8 @@ class ReferenceBackend final : public Backend {
           x[j + h] = a - b;
         }
       }
-      for (int64_t j = 0; j < w.cols; ++j) w(i, j) = static_cast<float>(x[static_cast<size_t>(j)] * scale);
+      for (int64_t j = 0; j < w.cols; ++j)
+        w(i, j) = static_cast<float>(x[static_cast<size_t>(j)] * scale);
     }
   }
 
@@ -170,18 +177,22 @@ class ReferenceBackend final : public Backend {
     for (int64_t t = 0; t < x.rows; ++t) {
       const double mean_sq = dot(x.row(t), x.row(t), x.cols) / static_cast<double>(x.cols);
       const double scale = 1.0 / std::sqrt(mean_sq + eps);
-      for (int64_t j = 0; j < x.cols; ++j) y(t, j) = static_cast<float>(x(t, j) * scale * gamma[static_cast<size_t>(j)]);
+      for (int64_t j = 0; j < x.cols; ++j)
+        y(t, j) = static_cast<float>(x(t, j) * scale * gamma[static_cast<size_t>(j)]);
     }
   }
 
-  void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps, View<float> y) const override {
+  void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps,
+                  View<float> y) const override {
     shapes::norm(x, gamma, y, "layer_norm");
     shapes::norm(x, beta, y, "layer_norm");
     for (int64_t t = 0; t < x.rows; ++t) {
       double sum = 0, sq = 0;
-      for (int64_t j = 0; j < x.cols; ++j) sum += x(t, j);
+      for (int64_t j = 0; j < x.cols; ++j)
+        sum += x(t, j);
       const double mean = sum / static_cast<double>(x.cols);
-      for (int64_t j = 0; j < x.cols; ++j) sq += (x(t, j) - mean) * (x(t, j) - mean);
+      for (int64_t j = 0; j < x.cols; ++j)
+        sq += (x(t, j) - mean) * (x(t, j) - mean);
       const double scale = 1.0 / std::sqrt(sq / static_cast<double>(x.cols) + eps);
       for (int64_t j = 0; j < x.cols; ++j) {
         const auto c = static_cast<size_t>(j);
@@ -227,9 +238,11 @@ class ReferenceBackend final : public Backend {
         for (int64_t u = first; u <= t; ++u) {
           const double e = std::exp(p[static_cast<size_t>(u)] - largest);
           total += e;
-          for (int d = 0; d < s.head_dim; ++d) sum[static_cast<size_t>(d)] += e * v(u, kc + d);
+          for (int d = 0; d < s.head_dim; ++d)
+            sum[static_cast<size_t>(d)] += e * v(u, kc + d);
         }
-        for (int d = 0; d < s.head_dim; ++d) out(t, qc + d) = static_cast<float>(sum[static_cast<size_t>(d)] / total);
+        for (int d = 0; d < s.head_dim; ++d)
+          out(t, qc + d) = static_cast<float>(sum[static_cast<size_t>(d)] / total);
       }
     }
   }
@@ -253,7 +266,8 @@ class ReferenceBackend final : public Backend {
   void add(View<float> x, WeightView y) const override {
     shapes::require(shapes::same(x, y), "add", "two matrices of one shape");
     for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t j = 0; j < x.cols; ++j) x(t, j) += y(t, j);
+      for (int64_t j = 0; j < x.cols; ++j)
+        x(t, j) += y(t, j);
   }
 
   void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
@@ -299,10 +313,12 @@ class ReferenceBackend final : public Backend {
     int32_t top;
   };
   static Softmax logits(const float* hidden, WeightView head, std::vector<double>& out) {
-    for (int64_t i = 0; i < head.rows; ++i) out[static_cast<size_t>(i)] = dot(hidden, head.row(i), head.cols);
+    for (int64_t i = 0; i < head.rows; ++i)
+      out[static_cast<size_t>(i)] = dot(hidden, head.row(i), head.cols);
     const auto top = std::max_element(out.begin(), out.end());
     double sum = 0;
-    for (double l : out) sum += std::exp(l - *top);
+    for (double l : out)
+      sum += std::exp(l - *top);
     return {*top + std::log(sum), static_cast<int32_t>(top - out.begin())};
   }
 };

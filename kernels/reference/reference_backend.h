@@ -1,4 +1,5 @@
-// The oracle: plain loops, one thread, sums in double, no vector code. Slow on purpose; every other backend is tested against it.
+// The oracle: plain loops, one thread, sums in double, no vector code. Slow on purpose; every other backend is tested against
+// it.
 #pragma once
 
 #include <memory>

@@ -4,8 +4,8 @@
 namespace sage::test {
 namespace {
 
-constexpr double kExact = 1e-13;   // NMSE of one rounding to FP32 per result
-constexpr double kProduct = 1e-11; // FP32 accumulation of a few thousand products
+constexpr double kExact = 1e-13;    // NMSE of one rounding to FP32 per result
+constexpr double kProduct = 1e-11;  // FP32 accumulation of a few thousand products
 
 class Forward : public testing::TestWithParam<std::string> {
  protected:
@@ -18,7 +18,15 @@ TEST_P(Forward, Linear) {
   struct Case {
     int64_t t, m, n;
   };
-  for (const Case& c : {Case{1, 1, 1}, {1, 65, 63}, {3, 576, 192}, {64, 127, 65}, {130, 300, 64}, {513, 17, 33}, {2, 1100, 5}, {4, 3, 0}, {0, 3, 4}}) {
+  for (const Case& c : {Case{1, 1, 1},
+                        {1, 65, 63},
+                        {3, 576, 192},
+                        {64, 127, 65},
+                        {130, 300, 64},
+                        {513, 17, 33},
+                        {2, 1100, 5},
+                        {4, 3, 0},
+                        {0, 3, 4}}) {
     for (bool with_bias : {false, true}) {
       SCOPED_TRACE(testing::Message() << c.t << " x " << c.m << " x " << c.n << " seed " << seed());
       Padded x(c.t, c.n, 3), w(c.m, c.n, 1), y(c.t, c.m, 2);
@@ -30,7 +38,8 @@ TEST_P(Forward, Linear) {
       for (int64_t t = 0; t < c.t; ++t)
         for (int64_t o = 0; o < c.m; ++o) {
           double sum = with_bias ? bias[static_cast<size_t>(o)] : 0.0;
-          for (int64_t i = 0; i < c.n; ++i) sum += static_cast<double>(x.view()(t, i)) * w.view()(o, i);
+          for (int64_t i = 0; i < c.n; ++i)
+            sum += static_cast<double>(x.view()(t, i)) * w.view()(o, i);
           expected(t, o) = static_cast<float>(sum);
         }
       EXPECT_LT(nmse(expected.view(), y.view()), kProduct);
@@ -46,24 +55,30 @@ TEST_P(Forward, Norms) {
     SCOPED_TRACE(testing::Message() << n << " seed " << seed());
     Padded x(37, n, 2), y(37, n, 1);
     fill_normal(x.view(), 4, 3.0);
-    for (int64_t j = 0; j < n; ++j) x.view()(0, j) = 0;          // eps alone
-    for (int64_t j = 0; j < n; ++j) x.view()(1, j) += 1000.0f;  // variance from small differences
+    for (int64_t j = 0; j < n; ++j)
+      x.view()(0, j) = 0;  // eps alone
+    for (int64_t j = 0; j < n; ++j)
+      x.view()(1, j) += 1000.0f;  // variance from small differences
     const std::vector<float> gamma = normal_vector(n, 5), beta = normal_vector(n, 6);
     backend_->rms_norm(x.view(), gamma, 1e-5f, y.view());
     Matrix expected(37, n);
     for (int64_t t = 0; t < 37; ++t) {
       double sq = 0;
-      for (int64_t j = 0; j < n; ++j) sq += static_cast<double>(x.view()(t, j)) * x.view()(t, j);
       for (int64_t j = 0; j < n; ++j)
-        expected(t, j) = static_cast<float>(x.view()(t, j) / std::sqrt(sq / static_cast<double>(n) + 1e-5) * gamma[static_cast<size_t>(j)]);
+        sq += static_cast<double>(x.view()(t, j)) * x.view()(t, j);
+      for (int64_t j = 0; j < n; ++j)
+        expected(t, j) =
+            static_cast<float>(x.view()(t, j) / std::sqrt(sq / static_cast<double>(n) + 1e-5) * gamma[static_cast<size_t>(j)]);
     }
     EXPECT_LT(nmse(expected.view(), y.view()), kExact);
     EXPECT_TRUE(y.margin_intact());
     backend_->layer_norm(x.view(), gamma, beta, 1e-5f, y.view());
     for (int64_t t = 0; t < 37; ++t) {
       double mean = 0, var = 0;
-      for (int64_t j = 0; j < n; ++j) mean += x.view()(t, j) / static_cast<double>(n);
-      for (int64_t j = 0; j < n; ++j) var += std::pow(x.view()(t, j) - mean, 2) / static_cast<double>(n);
+      for (int64_t j = 0; j < n; ++j)
+        mean += x.view()(t, j) / static_cast<double>(n);
+      for (int64_t j = 0; j < n; ++j)
+        var += std::pow(x.view()(t, j) - mean, 2) / static_cast<double>(n);
       for (int64_t j = 0; j < n; ++j) {
         const auto c = static_cast<size_t>(j);
         expected(t, j) = static_cast<float>((x.view()(t, j) - mean) / std::sqrt(var + 1e-5) * gamma[c] + beta[c]);
@@ -89,7 +104,8 @@ TEST_P(Forward, Rotary) {
     RotaryTable table;
     table.head_dim = head_dim;
     table.attention_factor = 1.25f;
-    for (int i = 0; i < head_dim / 2; ++i) table.inv_freq.push_back(std::pow(10000.0, -2.0 * i / head_dim));
+    for (int i = 0; i < head_dim / 2; ++i)
+      table.inv_freq.push_back(std::pow(10000.0, -2.0 * i / head_dim));
     for (int64_t first : {0, 1000}) {
       Padded x(70, heads * head_dim, 4);
       fill_normal(x.view(), 9);
@@ -121,7 +137,8 @@ TEST_P(Forward, RotaryTellsTablesApart) {
     for (const RotaryTable& t : {a, b}) {
       for (int64_t first : {0, 3, 1}) {
         Matrix x = Matrix::zeros(4, 2);
-        for (int64_t i = 0; i < 4; ++i) x(i, 0) = 1;
+        for (int64_t i = 0; i < 4; ++i)
+          x(i, 0) = 1;
         backend_->rotary(x.view(), 1, t, first);
         for (int64_t i = 0; i < 4; ++i) {
           EXPECT_NEAR(x(i, 0), std::cos(static_cast<double>(first + i) * t.inv_freq[0]), 1e-6);
@@ -137,15 +154,16 @@ TEST_P(Forward, Attention) {
     int64_t length;
     AttentionShape shape;
   };
-  const Case cases[] = {{1, {1, 1, 4, 0.5f, 0}},   {5, {2, 1, 3, 1.0f, 0}},       {63, {4, 2, 16, 0.25f, 0}},  {64, {3, 1, 17, 0.3f, 0}},
-                        {65, {9, 3, 64, 0.125f, 0}}, {130, {2, 2, 80, 0.1f, 0}},   {200, {4, 1, 32, 0.2f, 7}},  {200, {2, 2, 8, 0.2f, 1}},
-                        {257, {6, 3, 24, 0.2f, 64}}, {150, {1, 1, 128, 0.09f, 149}}, {0, {1, 1, 4, 1.0f, 0}}};
+  const Case cases[] = {{1, {1, 1, 4, 0.5f, 0}},        {5, {2, 1, 3, 1.0f, 0}},     {63, {4, 2, 16, 0.25f, 0}},
+                        {64, {3, 1, 17, 0.3f, 0}},      {65, {9, 3, 64, 0.125f, 0}}, {130, {2, 2, 80, 0.1f, 0}},
+                        {200, {4, 1, 32, 0.2f, 7}},     {200, {2, 2, 8, 0.2f, 1}},   {257, {6, 3, 24, 0.2f, 64}},
+                        {150, {1, 1, 128, 0.09f, 149}}, {0, {1, 1, 4, 1.0f, 0}}};
   for (const Case& c : cases) {
     const AttentionShape& s = c.shape;
     SCOPED_TRACE(testing::Message() << c.length << " positions, " << s.heads << "/" << s.kv_heads << " heads of " << s.head_dim
                                     << ", window " << s.window << ", seed " << seed());
-    Padded q(c.length, s.heads * s.head_dim, 1), k(c.length, s.kv_heads * s.head_dim, 2), v(c.length, s.kv_heads * s.head_dim, 3),
-        out(c.length, s.heads * s.head_dim, 4);
+    Padded q(c.length, s.heads * s.head_dim, 1), k(c.length, s.kv_heads * s.head_dim, 2),
+        v(c.length, s.kv_heads * s.head_dim, 3), out(c.length, s.heads * s.head_dim, 4);
     fill_normal(q.view(), 10, 2.0);
     fill_normal(k.view(), 11, 2.0);
     fill_normal(v.view(), 12);
@@ -158,14 +176,16 @@ TEST_P(Forward, Attention) {
         double total = 0;
         for (int64_t u = 0; u <= t; ++u) {
           double dot = 0;
-          for (int d = 0; d < s.head_dim; ++d) dot += static_cast<double>(q.view()(t, qc + d)) * k.view()(u, kc + d);
+          for (int d = 0; d < s.head_dim; ++d)
+            dot += static_cast<double>(q.view()(t, qc + d)) * k.view()(u, kc + d);
           const bool seen = s.window == 0 || u > t - s.window;
           weight.push_back(seen ? std::exp(dot * s.scale) : 0.0);
           total += weight.back();
         }
         for (int d = 0; d < s.head_dim; ++d) {
           double sum = 0;
-          for (int64_t u = 0; u <= t; ++u) sum += weight[static_cast<size_t>(u)] * v.view()(u, kc + d);
+          for (int64_t u = 0; u <= t; ++u)
+            sum += weight[static_cast<size_t>(u)] * v.view()(u, kc + d);
           expected(t, qc + d) = static_cast<float>(sum / total);
         }
       }
@@ -186,7 +206,8 @@ TEST_P(Forward, AttentionSurvivesLargeScores) {
   Matrix expected(100, 16);
   oracle->attention(q.view(), k.view(), v.view(), s, expected.view());
   EXPECT_LT(nmse(expected.view(), out.view()), 1e-6);  // scores of thousands: their FP32 rounding shows in the weights
-  for (int64_t i = 0; i < 16; ++i) EXPECT_EQ(out(0, i), v(0, i));
+  for (int64_t i = 0; i < 16; ++i)
+    EXPECT_EQ(out(0, i), v(0, i));
 }
 
 TEST_P(Forward, SiluMul) {
@@ -236,11 +257,13 @@ TEST_P(Forward, ReluAndAdd) {
     const Matrix before = Matrix::copy(x.view());
     backend_->add(x.view(), y.view());
     for (int64_t i = 0; i < 3; ++i)
-      for (int64_t j = 0; j < n; ++j) ASSERT_EQ(x.view()(i, j), before(i, j) + y.view()(i, j));
+      for (int64_t j = 0; j < n; ++j)
+        ASSERT_EQ(x.view()(i, j), before(i, j) + y.view()(i, j));
     const Matrix sum = Matrix::copy(x.view());
     backend_->relu(x.view());
     for (int64_t i = 0; i < 3; ++i)
-      for (int64_t j = 0; j < n; ++j) ASSERT_EQ(x.view()(i, j), std::max(sum(i, j), 0.0f));
+      for (int64_t j = 0; j < n; ++j)
+        ASSERT_EQ(x.view()(i, j), std::max(sum(i, j), 0.0f));
     EXPECT_TRUE(x.margin_intact());
   }
 }

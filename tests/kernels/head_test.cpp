@@ -16,12 +16,15 @@ std::vector<double> log_softmax(const float* hidden, WeightView head) {
   double largest = -HUGE_VAL, sum = 0;
   for (int64_t i = 0; i < head.rows; ++i) {
     double dot = 0;
-    for (int64_t d = 0; d < head.cols; ++d) dot += static_cast<double>(hidden[d]) * head(i, d);
+    for (int64_t d = 0; d < head.cols; ++d)
+      dot += static_cast<double>(hidden[d]) * head(i, d);
     l[static_cast<size_t>(i)] = dot;
     largest = std::max(largest, dot);
   }
-  for (double x : l) sum += std::exp(x - largest);
-  for (double& x : l) x -= largest + std::log(sum);
+  for (double x : l)
+    sum += std::exp(x - largest);
+  for (double& x : l)
+    x -= largest + std::log(sum);
   return l;
 }
 
@@ -65,8 +68,10 @@ TEST_P(Head, ClosedForms) {
   std::vector<double> nll(2);
   std::vector<int32_t> top(2);
   backend_->head_nll(hidden.view(), head.view(), target, nll, top);
-  for (double x : nll) EXPECT_NEAR(x, std::log(3000.0), 1e-9);
-  for (int32_t t : top) EXPECT_EQ(t, 0);
+  for (double x : nll)
+    EXPECT_NEAR(x, std::log(3000.0), 1e-9);
+  for (int32_t t : top)
+    EXPECT_EQ(t, 0);
   // One token 80 above the rest: its own likelihood is one, any other's exp(-80).
   Matrix one = Matrix::zeros(2, 1), steep = Matrix::zeros(2000, 1);
   one(0, 0) = one(1, 0) = 1;
@@ -107,11 +112,14 @@ TEST_P(Head, Divergence) {
     backend_->head_divergence(a.view(), head_a.view(), b.view(), head_b.view(), kl, agree);
     for (size_t t = 0; t < kl.size(); ++t) {
       const auto row = static_cast<int64_t>(t);
-      const std::vector<double> p = log_softmax(a.view().row(row), head_a.view()), q = log_softmax(b.view().row(row), head_b.view());
+      const std::vector<double> p = log_softmax(a.view().row(row), head_a.view()),
+                                q = log_softmax(b.view().row(row), head_b.view());
       double expected = 0;
-      for (size_t i = 0; i < p.size(); ++i) expected += std::exp(p[i]) * (p[i] - q[i]);
+      for (size_t i = 0; i < p.size(); ++i)
+        expected += std::exp(p[i]) * (p[i] - q[i]);
       EXPECT_NEAR(kl[t], expected, 5e-6 * (1 + expected));
-      const auto top_p = std::max_element(p.begin(), p.end()) - p.begin(), top_q = std::max_element(q.begin(), q.end()) - q.begin();
+      const auto top_p = std::max_element(p.begin(), p.end()) - p.begin(),
+                 top_q = std::max_element(q.begin(), q.end()) - q.begin();
       EXPECT_EQ(agree[t], top_p == top_q ? 1 : 0);
     }
     backend_->head_divergence(a.view(), head_a.view(), a.view(), head_a.view(), kl, agree);

@@ -1,5 +1,5 @@
-// Statistics and quantization: every backend against the reference, on awkward shapes; bytes equal for any number of threads and
-// for every variant of the vector kernels.
+// Statistics and quantization: every backend against the reference, on awkward shapes; bytes equal for any number of threads
+// and for every variant of the vector kernels.
 #include <bit>
 #include <cstring>
 
@@ -10,15 +10,17 @@ namespace {
 
 class Quantization : public testing::TestWithParam<std::string> {
  protected:
-  Quantization() : backend_(backend(GetParam())), oracle_(backend("reference")) { RecordProperty("seed", std::to_string(seed())); }
+  Quantization() : backend_(backend(GetParam())), oracle_(backend("reference")) {
+    RecordProperty("seed", std::to_string(seed()));
+  }
   // Runs body(shape, weights) for every shape, with ordinary and with hostile values.
   template <class Body>
   void for_shapes(const Body& body) {
     uint64_t stream = 1;
     for (const Shape& s : shapes()) {
       for (bool hostile : {false, true}) {
-        SCOPED_TRACE(testing::Message() << s.rows << " x " << s.cols << " + " << s.extra << (hostile ? " hostile" : "") << ", seed "
-                                        << seed());
+        SCOPED_TRACE(testing::Message() << s.rows << " x " << s.cols << " + " << s.extra << (hostile ? " hostile" : "")
+                                        << ", seed " << seed());
         Padded w(s.rows, s.cols, s.extra);
         if (hostile) {
           fill_hostile(w.view(), ++stream);
@@ -63,11 +65,12 @@ std::vector<GroupMap> group_maps(const Shape& s) {
       g.shape = shape;
       g.groups = groups;
       if (shape == LabelShape::kRowBlock) g.block = groups == 5 ? 33 : groups == 1 ? 128 : 3;
-      const int64_t labels = shape == LabelShape::kRow      ? s.rows
-                             : shape == LabelShape::kColumn ? s.cols
+      const int64_t labels = shape == LabelShape::kRow        ? s.rows
+                             : shape == LabelShape::kColumn   ? s.cols
                              : shape == LabelShape::kRowBlock ? s.rows * g.blocks_per_row()
                                                               : 0;
-      for (int64_t l = 0; l < labels; ++l) g.label.push_back(static_cast<uint32_t>(rng.below(static_cast<uint64_t>(groups))));
+      for (int64_t l = 0; l < labels; ++l)
+        g.label.push_back(static_cast<uint32_t>(rng.below(static_cast<uint64_t>(groups))));
       if (shape == LabelShape::kElement)
         for (int64_t l = 0; l < s.rows * s.cols; ++l)
           g.element.push_back(static_cast<uint8_t>(rng.below(static_cast<uint64_t>(groups))));
@@ -118,7 +121,8 @@ TEST_P(Quantization, DeviationOrderStatistic) {
     for (float center : {0.0f, 0.0013f}) {
       sorted.clear();
       for (int64_t i = 0; i < s.rows; ++i)
-        for (int64_t j = 0; j < s.cols; ++j) sorted.push_back(std::fabs(w(i, j) - center));
+        for (int64_t j = 0; j < s.cols; ++j)
+          sorted.push_back(std::fabs(w(i, j) - center));
       std::sort(sorted.begin(), sorted.end());
       const int64_t n = w.size();
       for (int64_t k : {int64_t{0}, n / 2, n * 99 / 100, n - 1})
@@ -156,8 +160,10 @@ TEST_P(Quantization, RowAndColumnSquares) {
     oracle_->column_sq_sums(w, cols_ref);
     backend_->row_sq_sums(w, rows);
     backend_->column_sq_sums(w, cols);
-    for (size_t i = 0; i < rows.size(); ++i) EXPECT_TRUE(near(rows[i], rows_ref[i], 1e-12)) << i;
-    for (size_t j = 0; j < cols.size(); ++j) EXPECT_TRUE(near(cols[j], cols_ref[j], 1e-12)) << j;
+    for (size_t i = 0; i < rows.size(); ++i)
+      EXPECT_TRUE(near(rows[i], rows_ref[i], 1e-12)) << i;
+    for (size_t j = 0; j < cols.size(); ++j)
+      EXPECT_TRUE(near(cols[j], cols_ref[j], 1e-12)) << j;
   });
 }
 
@@ -202,7 +208,8 @@ TEST_P(Quantization, MagnitudeHistogramBinsOfKnownValues) {
   EXPECT_EQ(h.sq_sum[0x3fc00000u >> 20], 2.25);
   EXPECT_EQ(h.count[0], 1);
   int64_t total = 0;
-  for (int64_t c : h.count) total += c;
+  for (int64_t c : h.count)
+    total += c;
   EXPECT_EQ(total, 4);
 }
 
@@ -210,7 +217,8 @@ TEST_P(Quantization, AssignByMagnitude) {
   for_shapes([&](const Shape&, WeightView w) {
     for (int count : {0, 1, 3, 7, 24, 25, 100, 255}) {
       std::vector<float> cuts = normal_vector(count, 80, 0.02);
-      for (float& c : cuts) c = std::fabs(c);
+      for (float& c : cuts)
+        c = std::fabs(c);
       std::sort(cuts.begin(), cuts.end());
       std::vector<uint8_t> got(static_cast<size_t>(w.size()) + 1, 77), expected = got;
       backend_->assign_by_magnitude(w, cuts, got.data());
@@ -259,7 +267,8 @@ TEST_P(Quantization, GroupMoments) {
             }
           }
           backend_->group_moments(w, {&mask, salient}, g, got);
-          for (size_t k = 0; k < got.size(); ++k) expect_moments(expected[k], got[k]);
+          for (size_t k = 0; k < got.size(); ++k)
+            expect_moments(expected[k], got[k]);
           if (testing::Test::HasFailure()) return;
         }
       }
@@ -311,7 +320,8 @@ TEST_P(Quantization, HadamardMatchesTheMatrix) {
     for (int64_t i = 0; i < 3; ++i) {
       for (int64_t a = 0; a < n; ++a) {
         double sum = 0;
-        for (int64_t b = 0; b < n; ++b) sum += std::popcount(static_cast<uint64_t>(a & b)) % 2 ? -before(i, b) : before(i, b);
+        for (int64_t b = 0; b < n; ++b)
+          sum += std::popcount(static_cast<uint64_t>(a & b)) % 2 ? -before(i, b) : before(i, b);
         expected(i, a) = static_cast<float>(sum / std::sqrt(static_cast<double>(n)));
       }
     }
@@ -341,7 +351,8 @@ std::vector<unsigned char> all_bytes(const Backend& b) {
   const float t = b.deviation_order_statistic(v, 0.1f, v.size() * 9 / 10);
   put(&t, sizeof t);
   const SaliencyMask mask = SaliencyMask::elements(b.deviation_above(v, 0.1f, t));
-  for (int64_t i = 0; i < s.rows; ++i) put(mask.row(i), sizeof(uint64_t) * static_cast<size_t>(mask.words_per_row()));
+  for (int64_t i = 0; i < s.rows; ++i)
+    put(mask.row(i), sizeof(uint64_t) * static_cast<size_t>(mask.words_per_row()));
   std::vector<double> sums(static_cast<size_t>(s.rows));
   b.row_sq_sums(v, sums);
   put(sums.data(), sums.size() * sizeof(double));
@@ -384,7 +395,8 @@ TEST_P(Quantization, BytesDoNotDependOnThreads) {
 TEST(QuantizationVariants, GiveTheSameBytes) {
   const std::vector<std::string> variants = cpu_variants();
   const std::vector<unsigned char> expected = all_bytes(*make_cpu_backend("portable"));
-  for (const std::string& v : variants) EXPECT_TRUE(all_bytes(*make_cpu_backend(v)) == expected) << v;
+  for (const std::string& v : variants)
+    EXPECT_TRUE(all_bytes(*make_cpu_backend(v)) == expected) << v;
 }
 
 }  // namespace

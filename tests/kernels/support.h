@@ -24,7 +24,8 @@ namespace sage::test {
 // "reference", and "cpu-VARIANT" for every variant this machine can run.
 inline std::vector<std::string> backend_names() {
   std::vector<std::string> out = {"reference"};
-  for (const std::string& v : cpu_variants()) out.push_back("cpu-" + v);
+  for (const std::string& v : cpu_variants())
+    out.push_back("cpu-" + v);
   return out;
 }
 inline std::unique_ptr<Backend> backend(const std::string& name) {
@@ -77,7 +78,8 @@ class Padded {
 inline void fill_normal(View<float> v, uint64_t stream, double scale = 1.0) {
   Rng rng(seed(), stream);
   for (int64_t i = 0; i < v.rows; ++i)
-    for (int64_t j = 0; j < v.cols; ++j) v(i, j) = static_cast<float>(rng.normal() * scale);
+    for (int64_t j = 0; j < v.cols; ++j)
+      v(i, j) = static_cast<float>(rng.normal() * scale);
 }
 // Normal values with zeros of both signs, denormals, the smallest and very large magnitudes strewn in.
 inline void fill_hostile(View<float> v, uint64_t stream) {
@@ -107,7 +109,9 @@ inline double nmse(WeightView expected, WeightView got) {
   return energy > 0 ? error / energy : error;
 }
 
-inline bool near(double a, double b, double relative) { return std::fabs(a - b) <= relative * std::max(std::fabs(a), std::fabs(b)); }
+inline bool near(double a, double b, double relative) {
+  return std::fabs(a - b) <= relative * std::max(std::fabs(a), std::fabs(b));
+}
 
 inline void expect_moments(const Moments& expected, const Moments& got) {
   EXPECT_EQ(expected.count, got.count);
@@ -125,8 +129,9 @@ struct Shape {
   int64_t rows, cols, extra;
 };
 inline std::vector<Shape> shapes() {
-  return {{0, 5, 0},  {5, 0, 0},   {1, 1, 0},    {1, 1, 3},    {3, 15, 0},   {2, 16, 1},   {7, 17, 2},    {5, 63, 0},     {4, 64, 7},
-          {9, 65, 0}, {11, 127, 5}, {3, 128, 0}, {1, 1000, 0}, {129, 1, 0}, {37, 576, 64}, {300, 577, 3}, {1, 150001, 0}, {2, 70000, 9}};
+  return {{0, 5, 0},    {5, 0, 0},   {1, 1, 0},     {1, 1, 3},     {3, 15, 0},     {2, 16, 1},
+          {7, 17, 2},   {5, 63, 0},  {4, 64, 7},    {9, 65, 0},    {11, 127, 5},   {3, 128, 0},
+          {1, 1000, 0}, {129, 1, 0}, {37, 576, 64}, {300, 577, 3}, {1, 150001, 0}, {2, 70000, 9}};
 }
 
 }  // namespace sage::test
