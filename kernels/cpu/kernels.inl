@@ -1,8 +1,9 @@
-// The kernels, written over the 16-lane types of the simd_*.h included before this file. Compiled once per instruction set.
+// The kernels, written over the 16-lane types of the simd_*.h that SAGE_SIMD_TYPES names. Compiled once per instruction set.
 //
 // Nothing from std:: that could become a shared inline function is used here: the linker would be free to keep the copy that
 // was compiled for the newest instruction set, and an older machine would stop on it.
 #include "kernels/cpu/kernels.h"
+#include SAGE_SIMD_TYPES
 
 namespace sage::cpu::SAGE_SIMD {
 

@@ -1,10 +1,8 @@
 // Needs AVX2 and FMA; the flags for this file alone are set in CMakeLists.txt.
 #if defined(__x86_64__)
 #define SAGE_SIMD simd_avx2
-// clang-format off: kernels.inl is written over the types of the header before it
+#define SAGE_SIMD_TYPES "kernels/cpu/simd_avx2.h"
 #include "kernels/cpu/kernels.inl"
-#include "kernels/cpu/simd_avx2.h"
-// clang-format on
 
 namespace sage::cpu {
 

@@ -1,10 +1,8 @@
 // Needs AVX-512 F, DQ, BW, VL and FMA; the flags for this file alone are set in CMakeLists.txt.
 #if defined(__x86_64__)
 #define SAGE_SIMD simd_avx512
-// clang-format off: kernels.inl is written over the types of the header before it
+#define SAGE_SIMD_TYPES "kernels/cpu/simd_avx512.h"
 #include "kernels/cpu/kernels.inl"
-#include "kernels/cpu/simd_avx512.h"
-// clang-format on
 
 namespace sage::cpu {
 

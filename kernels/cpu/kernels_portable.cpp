@@ -1,9 +1,7 @@
 // Runs anywhere; the flags for this file alone are set in CMakeLists.txt.
 #define SAGE_SIMD simd_portable
-// clang-format off: kernels.inl is written over the types of the header before it
+#define SAGE_SIMD_TYPES "kernels/cpu/simd_portable.h"
 #include "kernels/cpu/kernels.inl"
-#include "kernels/cpu/simd_portable.h"
-// clang-format on
 
 namespace sage::cpu {
 
