@@ -105,7 +105,8 @@ class Schema {
   // Number inside [low, high].
   template <class T, class R>
   Schema& add(std::string name, T P::*field, Range<R> r, std::string doc) {
-    const std::string constraint = config_detail::to_text(r.low) + " .. " + config_detail::to_text(r.high);
+    std::string constraint = config_detail::to_text(r.low);
+    constraint.append(" .. ").append(config_detail::to_text(r.high));
     return add_field(std::move(name), field, constraint, std::move(doc), [r](const T& v) { return inside(v, r); });
   }
   // One of a fixed set of names.

@@ -75,7 +75,13 @@ Verb matrix_verb() {
       stats.gram = gram.view();
     }
     Trace trace(m.count("output") > 0);
-    MatrixResult r = quantize_matrix(factory, {w.view(), {0, input}, m["seed"].as<uint64_t>(), m.count("gram") > 0 ? &stats : nullptr, &trace}, *backend);
+    MatrixJob job;
+    job.weights = w.view();
+    job.id.name = input;
+    job.seed = m["seed"].as<uint64_t>();
+    job.stats = m.count("gram") > 0 ? &stats : nullptr;
+    job.trace = &trace;
+    const MatrixResult r = quantize_matrix(factory, job, *backend);
     // The numbers are of the stored planes: decode them again and hold both against each other.
     const Matrix decoded = decode_matrix(factory, r.packed, input, *backend);
     if (decoded.size() != r.dequantized.size() || std::memcmp(decoded.data(), r.dequantized.data(), sizeof(float) * static_cast<size_t>(decoded.size())) != 0)

@@ -29,9 +29,16 @@ std::vector<const cpu::KernelTable*> usable_kernels() {
 
 namespace cpu {
 
+void keep_openblas_serial() {
+  // OpenBLAS built with OpenMP hands the number on to OpenMP, which is ours to set.
+  const int threads = omp_get_max_threads();
+  openblas_set_num_threads(1);
+  omp_set_num_threads(threads);
+}
+
 CpuBackend::CpuBackend(const KernelTable& kernels) : k_(kernels) {
   // Parallelism is OpenMP's alone; see linear().
-  openblas_set_num_threads(1);
+  keep_openblas_serial();
 }
 
 std::string CpuBackend::description() const {

@@ -21,4 +21,9 @@ std::unique_ptr<Backend> make_cpu_backend(const std::string& variant = "");
 // The variants this machine can run, best first.
 std::vector<std::string> cpu_variants();
 
+namespace cpu {
+// One thread inside OpenBLAS, and OpenMP's own number of threads as it was.
+void keep_openblas_serial();
+}  // namespace cpu
+
 }  // namespace sage
