@@ -103,9 +103,11 @@ class Backend {
   // top1 (may be empty): the id of the largest logit.
   virtual void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
                         std::span<int32_t> top1) const = 0;
-  // kl[t] = KL(P_ref || P), P = softmax(head * hidden[t]); agree[t] = 1 when both have the same largest logit.
+  // kl[t] = KL(P_ref || P), P = softmax(head * hidden[t]); agree[t] = 1 when both have the same largest logit. With targets it
+  // gives nll of P, too, as head_nll does: the logits are there already.
   virtual void head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head,
-                               std::span<double> kl, std::span<uint8_t> agree) const = 0;
+                               std::span<double> kl, std::span<uint8_t> agree, std::span<const int32_t> target = {},
+                               std::span<double> nll = {}) const = 0;
 };
 
 // What `doctor` prints for each backend this program knows.

@@ -182,7 +182,11 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
   double square_sum = 0, loss_sum = 0;
   const auto score = [&](int64_t w, WeightView states) {
     const auto targets = windows.window(w).subspan(static_cast<size_t>(p.first_scored));
-    backend.head_nll(states, head.view(), targets, losses, {});
+    if (reference == nullptr) {
+      backend.head_nll(states, head.view(), targets, losses, {});
+    } else {
+      backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements, targets, losses);
+    }
     double sum = 0;
     for (size_t t = 0; t < scored; ++t) {
       if (!std::isfinite(losses[t])) {
@@ -196,7 +200,6 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
     loss_sum += sum;
     result.nll.push_back(sum / static_cast<double>(scored));
     if (reference == nullptr) return;
-    backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements);
     double kl = 0, agree = 0;
     for (size_t t = 0; t < scored; ++t) {
       kl += divergences[t];

@@ -93,11 +93,17 @@ void CpuBackend::head_nll(WeightView hidden, WeightView head, std::span<const in
 
 // KL = sum p_ref (r - l) - log sum exp r + log sum exp l, with r and l the two logits of a token.
 void CpuBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head,
-                                 std::span<double> kl, std::span<uint8_t> agree) const {
+                                 std::span<double> kl, std::span<uint8_t> agree, std::span<const int32_t> target,
+                                 std::span<double> nll) const {
   shapes::head(hidden_ref, head_ref, static_cast<int64_t>(kl.size()), "head_divergence");
   shapes::head(hidden, head, static_cast<int64_t>(agree.size()), "head_divergence");
   shapes::require(hidden_ref.rows == hidden.rows && head_ref.rows == head.rows, "head_divergence",
                   "as many positions and tokens on both sides");
+  if (!target.empty()) {
+    shapes::targets(target, hidden.rows, head.rows);
+    shapes::head(hidden, head, static_cast<int64_t>(nll.size()), "head_divergence");
+  }
+  std::vector<float> wanted_logit(target.size(), 0.0f);
   const Slices slices(hidden.rows, head.rows);
   std::vector<PairScan> parts(static_cast<size_t>(hidden.rows * slices.token_parts));
   Matrix memory(thread_limit(slices.position_parts * slices.token_parts), 2 * kPositions * kTokens);
@@ -108,8 +114,12 @@ void CpuBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, Wei
         own(memory.row(thread) + kPositions * kTokens, p1 - p0, v1 - v0);
     product_tile(hidden_ref.row_range(p0, p1), head_ref.row_range(v0, v1), ref);
     product_tile(hidden.row_range(p0, p1), head.row_range(v0, v1), own);
-    for (int64_t p = p0; p < p1; ++p)
+    for (int64_t p = p0; p < p1; ++p) {
       parts[static_cast<size_t>(p * slices.token_parts + part)] = k_.scan_pair(ref.row(p - p0), own.row(p - p0), v1 - v0);
+      if (target.empty()) continue;
+      const int64_t id = target[static_cast<size_t>(p)];
+      if (id >= v0 && id < v1) wanted_logit[static_cast<size_t>(p)] = own(p - p0, id - v0);
+    }
   });
   for (int64_t p = 0; p < hidden.rows; ++p) {
     Combined ref, own;
@@ -120,6 +130,9 @@ void CpuBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, Wei
     }
     kl[static_cast<size_t>(p)] = ref.cross / ref.sum - ref.log_sum() + own.log_sum();
     agree[static_cast<size_t>(p)] = ref.top == own.top ? 1 : 0;
+    if (target.empty()) continue;
+    const auto t = static_cast<size_t>(p);
+    nll[t] = target[t] < 0 ? 0.0 : own.log_sum() - static_cast<double>(wanted_logit[t]);
   }
 }
 

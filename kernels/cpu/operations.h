@@ -40,7 +40,7 @@ class CpuBackend final : public Backend {
   void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
                 std::span<int32_t> top1) const override;
   void head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head, std::span<double> kl,
-                       std::span<uint8_t> agree) const override;
+                       std::span<uint8_t> agree, std::span<const int32_t> target, std::span<double> nll) const override;
 
  private:
   struct Angles;  // cosines and sines of a range of positions

@@ -289,11 +289,15 @@ class ReferenceBackend final : public Backend {
   }
 
   void head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head, std::span<double> kl,
-                       std::span<uint8_t> agree) const override {
+                       std::span<uint8_t> agree, std::span<const int32_t> target, std::span<double> nll) const override {
     shapes::head(hidden_ref, head_ref, static_cast<int64_t>(kl.size()), "head_divergence");
     shapes::head(hidden, head, static_cast<int64_t>(agree.size()), "head_divergence");
     shapes::require(hidden_ref.rows == hidden.rows && head_ref.rows == head.rows, "head_divergence",
                     "as many positions and tokens on both sides");
+    if (!target.empty()) {
+      shapes::targets(target, hidden.rows, head.rows);
+      shapes::head(hidden, head, static_cast<int64_t>(nll.size()), "head_divergence");
+    }
     std::vector<double> a(static_cast<size_t>(head.rows)), b(a.size());
     for (int64_t t = 0; t < hidden.rows; ++t) {
       const Softmax ref = logits(hidden_ref.row(t), head_ref, a), own = logits(hidden.row(t), head, b);
@@ -303,7 +307,9 @@ class ReferenceBackend final : public Backend {
         sum += std::exp(log_p) * (log_p - (b[i] - own.log_sum));
       }
       kl[static_cast<size_t>(t)] = sum;
-      agree[static_cast<size_t>(t)] = ref.top == own.top ? 1 : 0;
+      const auto s = static_cast<size_t>(t);
+      agree[s] = ref.top == own.top ? 1 : 0;
+      if (!target.empty()) nll[s] = target[s] < 0 ? 0.0 : own.log_sum - b[static_cast<size_t>(target[s])];
     }
   }
 

@@ -122,6 +122,12 @@ TEST_P(Head, Divergence) {
                  top_q = std::max_element(q.begin(), q.end()) - q.begin();
       EXPECT_EQ(agree[t], top_p == top_q ? 1 : 0);
     }
+    std::vector<int32_t> target(kl.size());
+    for (size_t t = 0; t < target.size(); ++t) target[t] = t % 5 == 4 ? -1 : static_cast<int32_t>((t * 7) % static_cast<size_t>(c.vocabulary));
+    std::vector<double> nll(kl.size(), 99), alone(kl.size());
+    backend_->head_divergence(b.view(), head_b.view(), a.view(), head_a.view(), kl, agree, target, nll);
+    backend_->head_nll(a.view(), head_a.view(), target, alone, {});
+    for (size_t t = 0; t < kl.size(); ++t) EXPECT_NEAR(nll[t], alone[t], 1e-6 * (1 + std::abs(alone[t])));
     backend_->head_divergence(a.view(), head_a.view(), a.view(), head_a.view(), kl, agree);
     for (size_t t = 0; t < kl.size(); ++t) {
       EXPECT_NEAR(kl[t], 0.0, 1e-6);
