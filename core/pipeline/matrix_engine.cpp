@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <limits>
 #include <optional>
 
@@ -288,20 +289,42 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   };
 
   if (factory.alternatives() > 1) {
-    double best = std::numeric_limits<double>::infinity();
+    // Alternatives are independent, so they run side by side; the choice among them does not depend on which finishes first.
+    struct Transformed {
+      Matrix sample;
+      double bits = 0;
+    };
+    // Most alternatives share their transform, which works on the whole matrix: it is applied once.
+    std::map<std::string, Transformed> inputs;
     for (int a = 0; a < factory.alternatives(); ++a) {
       const Pipeline p = factory.make(a);
+      const auto [it, fresh] = inputs.try_emplace(factory.transform_key(a));
+      if (!fresh) continue;
       const std::unique_ptr<FittedTransform> t = p.transform->fit(context(w, 0, p, silent));
       Matrix storage;
       const WeightView v = transformed(p, *t, storage);
-      const std::optional<Matrix> sample = trial_sample(v, p.trial_weights);
-      const BlockContext ctx = context(sample ? sample->view() : v, 0, p, silent);
-      const double objective = BlockPlanner(p, ctx, w.rows, transform_bits(p, *t)).plan(true).objective;
-      trace.scalar(fmt::format("alternative.{}.objective", a), objective);
-      if (objective < best) {
-        best = objective;
-        result.alternative = a;
+      std::optional<Matrix> sample = trial_sample(v, p.trial_weights);
+      it->second = {sample ? std::move(*sample) : Matrix::copy(v), transform_bits(p, *t)};
+    }
+    std::vector<double> objectives(static_cast<size_t>(factory.alternatives()));
+    std::vector<std::exception_ptr> failures(objectives.size());
+#pragma omp parallel for schedule(dynamic)
+    for (int a = 0; a < factory.alternatives(); ++a) {
+      try {
+        Trace unheard(false);
+        const Pipeline p = factory.make(a);
+        const Transformed& input = inputs.at(factory.transform_key(a));
+        const BlockContext ctx = context(input.sample.view(), 0, p, unheard);
+        objectives[static_cast<size_t>(a)] = BlockPlanner(p, ctx, w.rows, input.bits).plan(true).objective;
+      } catch (...) {
+        failures[static_cast<size_t>(a)] = std::current_exception();
       }
+    }
+    for (const std::exception_ptr& f : failures)
+      if (f) std::rethrow_exception(f);
+    for (size_t a = 0; a < objectives.size(); ++a) {
+      trace.scalar(fmt::format("alternative.{}.objective", a), objectives[a]);
+      if (objectives[a] < objectives[static_cast<size_t>(result.alternative)]) result.alternative = static_cast<int>(a);
     }
   }
 

@@ -62,6 +62,8 @@ Pipeline PipelineFactory::make(int alternative) const {
   return p;
 }
 
+std::string PipelineFactory::transform_key(int alternative) const { return canonical_json(slot(variants_.at(static_cast<size_t>(alternative)), "transform")); }
+
 std::vector<std::string> PipelineFactory::component_versions() const {
   std::set<std::string> out;
   for (const Value& s : variants_)

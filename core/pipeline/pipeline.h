@@ -50,6 +50,8 @@ class PipelineFactory {
   Pipeline make(int alternative) const;
   // A pipeline is made per matrix, so components may keep state and matrices may run in parallel.
   const Value& config() const { return canonical_; }
+  // Equal for alternatives with the same transform.
+  std::string transform_key(int alternative) const;
   // name@version of every component used, sorted: part of a run's identity.
   std::vector<std::string> component_versions() const;
   bool needs_calibration() const;
