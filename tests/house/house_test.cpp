@@ -49,9 +49,12 @@ TEST(House, IncludesRunOneWay) {
 
 TEST(House, HeavyLibrariesStayOutOfHeaders) {
   const std::regex heavy("#include <(nlohmann/json\\.hpp|yaml-cpp/|Eigen/|Spectra/|spdlog/|cuda)");
-  for (const char* room : {"core", "kernels", "strategies", "results", "experiments", "analysis"})
+  for (const char* room : {"core", "kernels", "strategies", "results", "experiments", "analysis"}) {
     for (const auto& entry : fs::recursive_directory_iterator(kSource / room))
-      if (entry.path().extension() == ".h") EXPECT_FALSE(std::regex_search(read(entry.path()), heavy)) << fs::relative(entry.path(), kSource);
+      if (entry.path().extension() == ".h") {
+        EXPECT_FALSE(std::regex_search(read(entry.path()), heavy)) << fs::relative(entry.path(), kSource);
+      }
+  }
 }
 
 TEST(House, EveryComponentFileIsRegistered) {
