@@ -220,8 +220,9 @@ def draw(runs, output, title=None):
             ax.plot(r["paper_bits"], r["perplexity"], "o", ms=5, mfc="white", mec=CLAIMED, mew=1.1, zorder=4)
         ax.plot(r["stored_bits"], r["perplexity"], "o", ms=5, color=STORED, mec="white", mew=0.6, zorder=5)
         if math.isfinite(r["stderr"]):
-            half = r["stderr"]
-            ax.plot([r["stored_bits"]] * 2, [max(r["perplexity"] - half, low), r["perplexity"] + half], color=STORED, lw=0.8, zorder=4)
+            # Perplexity is exp(mean NLL): one standard error of the mean is a factor, and no bar reaches zero.
+            factor = math.exp(r["stderr"] / r["perplexity"])
+            ax.plot([r["stored_bits"]] * 2, [r["perplexity"] / factor, r["perplexity"] * factor], color=STORED, lw=0.8, zorder=4)
     front = envelope(points)
     ax.plot([r["stored_bits"] for r in front], [r["perplexity"] for r in front], color=ENVELOPE, lw=0.9, alpha=0.35, zorder=2)
 
