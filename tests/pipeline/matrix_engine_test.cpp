@@ -194,7 +194,7 @@ TEST(Effect, EveryComponentChangesTheResult) {
       SCOPED_TRACE(c.kind + " " + c.name);
       std::string block = fmt::format("{{type: {}}}", c.name);
       if (c.kind == "threshold" && c.name == "fixed") block = "{type: fixed, ratio: 0.02}";
-      if (c.kind == "threshold" && (c.name == "grid" || c.name == "brent")) block = fmt::format("{{type: {}, points: 4, objective: lagrangian}}", c.name);  // an optimum inside; brent looks between the points
+      if (c.kind == "threshold" && (c.name == "grid" || c.name == "brent")) block = fmt::format("{{type: {}, points: 4, hi: 0.2, objective: lagrangian, lambda: 0.2}}", c.name);  // an optimum inside; brent looks between the points
       if (c.kind == "grouping" && c.name == "fixed") block = "{type: fixed, cuts: [0.5, 1.0]}";
       const MatrixResult r = quantize(PipelineFactory(with(slot, block), test::registries()), w.view());
       std::vector<std::byte> bytes;
