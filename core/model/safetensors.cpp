@@ -203,7 +203,7 @@ std::vector<double> SafetensorsFile::load_doubles(const std::string& name) const
   const TensorInfo& t = at(name);
   std::vector<double> out(static_cast<size_t>(t.elements()));
   if (t.dtype == DType::kF64) {
-    std::memcpy(out.data(), bytes(t).data(), out.size() * sizeof(double));
+    if (!out.empty()) std::memcpy(out.data(), bytes(t).data(), out.size() * sizeof(double));
   } else {
     std::vector<float> f(out.size());
     to_float(t, 0, f, Finite::kIgnore);
