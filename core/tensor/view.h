@@ -6,9 +6,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <string>
 #include <type_traits>
+
+#include "core/util/large_blocks.h"
 
 namespace sage {
 
@@ -51,6 +52,7 @@ class Matrix {
   }
   static Matrix copy(WeightView v) {
     Matrix m(v.rows, v.cols);
+    if (m.size() == 0) return m;
     for (int64_t i = 0; i < v.rows; ++i) std::memcpy(m.row(i), v.row(i), sizeof(float) * static_cast<size_t>(v.cols));
     return m;
   }
@@ -69,13 +71,11 @@ class Matrix {
 
  private:
   struct Free {
-    void operator()(float* p) const { std::free(p); }
+    void operator()(float* p) const { free_block(p); }
   };
   static std::unique_ptr<float[], Free> allocate(size_t n) {
     if (n == 0) return nullptr;
-    void* p = std::aligned_alloc(64, (n * sizeof(float) + 63) / 64 * 64);
-    if (p == nullptr) throw std::bad_alloc();
-    return std::unique_ptr<float[], Free>(static_cast<float*>(p));
+    return std::unique_ptr<float[], Free>(static_cast<float*>(allocate_block(n * sizeof(float))));
   }
   int64_t rows_ = 0;
   int64_t cols_ = 0;

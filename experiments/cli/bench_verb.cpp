@@ -3,9 +3,13 @@
 
 #include <cstdio>
 
+#include <memory>
+
+#include "core/pipeline/matrix_engine.h"
 #include "core/util/log.h"
 #include "core/util/table.h"
 #include "experiments/cli/verbs.h"
+#include "experiments/engine/experiment.h"
 #include "kernels/backends.h"
 #include "kernels/bench/bench.h"
 
@@ -15,13 +19,39 @@ namespace {
 
 Table::Cell cell(const std::optional<double>& v) { return v ? Table::Cell(*v) : Table::Cell(); }
 
-void bench(const std::string& filter, TableFormat format) {
+// Presets that need no calibration on whole matrices: everything between the weights and the bytes of their planes, and back.
+std::vector<MatrixBenchmark> method_benchmarks(const Program& program) {
+  struct Method {
+    std::shared_ptr<PipelineFactory> factory;
+    std::unique_ptr<Backend> backend = make_backend("cpu");
+    QuantizedMatrix packed;
+  };
+  std::vector<MatrixBenchmark> out;
+  for (const char* preset : {"rtn", "sage_paper"}) {
+    const auto method = std::make_shared<Method>();
+    method->factory = std::make_shared<PipelineFactory>(resolve_experiment(preset, {}, program.registries).pipeline, program.registries);
+    for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{4096, 4096}, {4096, 11008}, {8192, 28672}}) {
+      const auto quantize = [method](WeightView w) {
+        method->packed = quantize_matrix(*method->factory, {.weights = w, .id = {0, "benchmark"}}, *method->backend).packed;
+      };
+      out.push_back({fmt::format("method/{}/{}x{}/quantize", preset, rows, cols), rows, cols, quantize});
+      out.push_back({fmt::format("method/{}/{}x{}/decode", preset, rows, cols), rows, cols, [=](WeightView w) {
+                       if (method->packed.rows != w.rows || method->packed.cols != w.cols) quantize(w);
+                       decode_matrix(*method->factory, method->packed, "benchmark", *method->backend);
+                     }});
+    }
+  }
+  return out;
+}
+
+void bench(const Program& program, const std::string& filter, TableFormat format) {
   const std::vector<BenchmarkRow> rows =
-      collect_benchmarks(filter, [](const BenchmarkRow& r) { log_info("{}: best {:.3f} ms", r.name, r.best_ms); });
+      collect_benchmarks(filter, method_benchmarks(program),
+                         [](const BenchmarkRow& r) { log_info("{}: best {:.3f} ms", r.name, r.best_ms); });
   if (rows.empty())
     throw UserError(
         "bench: --filter '{}' matches no benchmark; expected a regular expression on names such as "
-        "'quantize/matrix_stats' or 'forward/attention'; run without --filter to see all",
+        "'quantize/matrix_stats', 'forward/attention' or 'method/sage_paper'; run without --filter to see all",
         filter);
   Table table({{"benchmark"},
                {"best ms", true, 3},
@@ -35,7 +65,8 @@ void bench(const std::string& filter, TableFormat format) {
                    cell(r.bound), cell(r.fraction)});
   table.set_caption(
       fmt::format("backend cpu: {}. best ms: wall time of the best repetition; cpu ms: mean over repetitions, all "
-                  "threads; bound: stream read rate or OpenBLAS sgemm on the same shapes, measured in this run",
+                  "threads; bound: stream read rate (methods: every weight read once) or OpenBLAS sgemm on the same shapes, "
+                  "measured in this run",
                   make_backend("cpu")->description()));
   fmt::print("{}", table.render(format));
 }
@@ -45,15 +76,15 @@ void bench(const std::string& filter, TableFormat format) {
 Verb bench_verb() {
   Verb v;
   v.name = "bench";
-  v.summary = "Times the kernels of the cpu backend and sets each against the bound of this machine.";
+  v.summary = "Times the kernels of the cpu backend and whole methods, and sets each against the bound of this machine.";
   v.synopsis = "[--filter REGEX] [--format table|json|csv]";
   v.declare = [](po::options_description& o, po::positional_options_description&) {
     o.add_options()("filter", po::value<std::string>()->default_value(""),
                     "only benchmarks whose name matches this expression")(
         "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   };
-  v.run = [](const Program&, const po::variables_map& m) {
-    bench(m["filter"].as<std::string>(), parse_table_format(m["format"].as<std::string>()));
+  v.run = [](const Program& program, const po::variables_map& m) {
+    bench(program, m["filter"].as<std::string>(), parse_table_format(m["format"].as<std::string>()));
     return ExitCode::kDone;
   };
   return v;

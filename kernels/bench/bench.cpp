@@ -16,6 +16,16 @@
 namespace sage::bench {
 namespace {
 
+struct UnitName {
+  Unit unit;
+  const char* text;
+  double factor;
+};
+constexpr UnitName kUnits[] = {{Unit::kBytes, "GB/s", 1e-9}, {Unit::kOperations, "GFLOP/s", 1e-9}, {Unit::kWeights, "Mweights/s", 1e-6}};
+const UnitName& name_of(Unit unit) {
+  return *std::find_if(std::begin(kUnits), std::end(kUnits), [&](const UnitName& u) { return u.unit == unit; });
+}
+
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
@@ -78,11 +88,11 @@ void measure(benchmark::State& state, Unit unit, double amount, double bound, co
     operation();
     best = std::min(best, now() - start);
   }
-  const std::string name = unit == Unit::kBytes ? "GB/s" : "GFLOP/s";
-  state.counters[name] = amount / best * 1e-9;
+  const UnitName& name = name_of(unit);
+  state.counters[name.text] = amount / best * name.factor;
   state.counters["best_ms"] = best * 1e3;
   if (bound > 0) {
-    state.counters["bound"] = bound * 1e-9;
+    state.counters["bound"] = bound * name.factor;
     state.counters["fraction"] = amount / best / bound;
   }
 }
@@ -123,10 +133,11 @@ class Collector final : public benchmark::BenchmarkReporter {
         if (name == "best_ms") row.best_ms = counter.value;
         if (name == "bound") row.bound = counter.value;
         if (name == "fraction") row.fraction = counter.value;
-        if (name == "GB/s" || name == "GFLOP/s") {
-          row.rate = counter.value;
-          row.unit = name;
-        }
+        for (const bench::UnitName& unit : bench::kUnits)
+          if (name == unit.text) {
+            row.rate = counter.value;
+            row.unit = name;
+          }
       }
       if (done_) done_(row);
       rows.push_back(std::move(row));
@@ -143,10 +154,26 @@ void register_all() {
   bench::register_forward();
 }
 
+void register_matrix_benchmark(const MatrixBenchmark& b) {
+  benchmark::RegisterBenchmark(b.name.c_str(),
+                               [b](benchmark::State& state) {
+                                 const Matrix w = bench::weights(b.rows, b.cols, 11);
+                                 bench::measure(state, bench::Unit::kWeights, static_cast<double>(w.size()),
+                                                bench::stream_read_rate() / sizeof(float), [&] { b.run(w.view()); });
+                               })
+      ->MeasureProcessCPUTime()
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond)
+      ->MinTime(1.0);
+}
+
 }  // namespace
 
-std::vector<BenchmarkRow> collect_benchmarks(const std::string& filter, const std::function<void(const BenchmarkRow&)>& done) {
+std::vector<BenchmarkRow> collect_benchmarks(const std::string& filter, const std::vector<MatrixBenchmark>& more,
+                                             const std::function<void(const BenchmarkRow&)>& done) {
   register_all();
+  for (const MatrixBenchmark& b : more)
+    register_matrix_benchmark(b);
   Collector collector(done);
   benchmark::RunSpecifiedBenchmarks(&collector, filter.empty() ? "." : filter);
   benchmark::ClearRegisteredBenchmarks();

@@ -18,8 +18,9 @@ double stream_read_rate();
 // OpenBLAS sgemm, y[t x m] = x[t x n] * w[m x n]^T with as many of its own threads as OpenMP would use; operations per second.
 double sgemm_rate(int64_t t, int64_t m, int64_t n);
 
-enum class Unit { kBytes, kOperations };
-// Times `operation` and reports its best rate against `bound` (per second; 0 = none). `amount` is bytes or operations.
+enum class Unit { kBytes, kOperations, kWeights };
+// Times `operation` and reports its best rate against `bound` (per second; 0 = none). `amount` is bytes, operations
+// or weights.
 void measure(benchmark::State& state, Unit unit, double amount, double bound, const std::function<void()>& operation);
 
 // Weights with the standard deviation and tails of a trained layer, the same in every run.

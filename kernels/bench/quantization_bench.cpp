@@ -35,8 +35,6 @@ void add(const char* name, double bytes_per_weight, void (*operation)(Problem&))
                                  Problem& p = problem();
                                  measure(state, Unit::kBytes, bytes_per_weight * static_cast<double>(p.w.size()),
                                          stream_read_rate(), [&] { operation(p); });
-                                 state.counters["Mweights/s"] =
-                                     static_cast<double>(p.w.size()) / state.counters["best_ms"].value * 1e-3;
                                })
       ->MeasureProcessCPUTime()
       ->UseRealTime()
