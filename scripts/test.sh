@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds and runs every test; `make test` calls it. One CTest run covers three builds, quick things first: the optimised one
-# with all tests, the fast areas again under the address and undefined-behaviour sanitizers, and the fuzz targets.
+# Builds and runs every test; `make test` calls it. One CTest run covers two builds, quick things first: the optimised one (g++)
+# with all tests, and the sanitized one (clang) with the fast areas again and the fuzz targets.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -34,16 +34,15 @@ for area in tests/*/CMakeLists.txt; do
 done
 
 build release all
-build asan "${areas[@]/%//all}"
-build fuzz tests/fuzz/all
+build asan "${areas[@]/%//all}" tests/fuzz/all
 
-# A CTest file above all three, made anew so that no order or failure of an earlier run is remembered.
+# A CTest file above both, made anew so that no order or failure of an earlier run is remembered.
 rm -rf build/test
 mkdir -p build/test
 {
   echo "subdirs(\"$PWD/build/release\")"
   for area in "${areas[@]}"; do echo "subdirs(\"$PWD/build/asan/$area\")"; done
-  echo "subdirs(\"$PWD/build/fuzz/tests/fuzz\")"
+  echo "subdirs(\"$PWD/build/asan/tests/fuzz\")"
 } > build/test/CTestTestfile.cmake
 
 export OMP_WAIT_POLICY=passive  # Tests run side by side: waiting threads must not spin.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <boost/sort/spreadsort/float_sort.hpp>
 #include <cmath>
 
 namespace sage {
@@ -26,7 +27,7 @@ MagnitudeProfile::MagnitudeProfile(const Backend& backend, WeightView w, const S
     values_.reserve(static_cast<size_t>(n));
     for (int64_t i = 0; i < w.rows; ++i)
       for_each_owned(w, own, i, [this](float a) { values_.push_back(a); });
-    std::sort(values_.begin(), values_.end());
+    boost::sort::spreadsort::float_sort(values_.begin(), values_.end());
     prefix_.reserve(values_.size() + 1);
     Sums s;
     prefix_.push_back(s);
