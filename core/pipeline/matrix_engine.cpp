@@ -276,7 +276,7 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
 
   MatrixResult result;
   const auto context = [&](WeightView v, int64_t first, const Pipeline& p, Trace& t) {
-    return BlockContext{v, first, job.stats, backend, job.id, job.seed, p.numerics, &t};
+    return BlockContext{v, first, backend, job.id, job.seed, p.numerics, &t};
   };
   const auto transformed = [&](const Pipeline& p, const FittedTransform& t, Matrix& storage) -> WeightView {
     if (p.transform->is_identity()) return w;
@@ -340,7 +340,6 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
     if (work.size() == 0) work = Matrix::copy(w);
     current = work.view();
   }
-  p.compensator->begin(work.view(), job.stats, backend);
 
   const int64_t block = p.block_columns > 0 ? p.block_columns : w.cols;
   Matrix decoded(w.rows, w.cols);
@@ -375,14 +374,14 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
     std::unique_ptr<FittedQuantizer> salient_fit;
     if (plan.mask.shape() != MaskShape::kNone)
       salient_fit = p.salient_quantizer->fit(ctx, own_salient, GroupMap::single(w.rows, last - first), plan.threshold);
+    unsalient->start_coding();
+    if (salient_fit) salient_fit->start_coding();
     const View<float> out = decoded.view().columns(first, last);
     const int64_t step = p.compensator->columnwise() ? 1 : last - first;
     for (int64_t c = 0; c < last - first; c += step) {
-      unsalient->encode_columns(ctx.weights, c, c + step, out);
-      if (salient_fit) salient_fit->encode_columns(ctx.weights, c, c + step, out);
-      if (p.compensator->columnwise()) p.compensator->column_done(first + c, last, out.columns(c, c + 1));
+      unsalient->encode(ctx.weights.columns(c, c + step), 0, c, out.columns(c, c + step));
+      if (salient_fit) salient_fit->encode(ctx.weights.columns(c, c + step), 0, c, out.columns(c, c + step));
     }
-    p.compensator->block_done(first, last, out);
 
     writer.integer("groups", plan.groups.groups);
     if (!plan.groups.implied && plan.groups.groups > 1)

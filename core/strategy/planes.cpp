@@ -30,7 +30,7 @@ std::vector<Role> all_roles() {
 float store_round(float v, Numerics numerics) { return numerics == Numerics::kPacked ? round_to_half(v) : v; }
 
 void PlaneWriter::symbols(const std::string& name, Role role, int alphabet, std::vector<uint8_t> s) {
-  SymbolPlane& p = symbols_[name];
+  SymbolPlane& p = symbols_[prefix_ + name];
   p.role = role;
   p.alphabet = std::max(p.symbols.empty() ? 2 : p.alphabet, alphabet);
   if (p.symbols.empty()) p.symbols = std::move(s);
@@ -38,19 +38,20 @@ void PlaneWriter::symbols(const std::string& name, Role role, int alphabet, std:
 }
 
 void PlaneWriter::numbers(const std::string& name, Role role, std::span<const float> values) {
-  NumberPlane& p = numbers_[name];
+  NumberPlane& p = numbers_[prefix_ + name];
   p.role = role;
   for (float v : values) p.values.push_back(store_round(v, numerics_));
 }
 
-void PlaneWriter::integer(const std::string& name, int64_t value) { integers_[name].push_back(value); }
+void PlaneWriter::integer(const std::string& name, int64_t value) { integers_[prefix_ + name].push_back(value); }
 
 PlaneReader::PlaneReader(std::map<std::string, SymbolPlane> symbols, std::map<std::string, NumberPlane> numbers,
                          std::map<std::string, std::vector<int64_t>> integers, std::string matrix_name)
     : symbols_(std::move(symbols)), numbers_(std::move(numbers)), integers_(std::move(integers)), matrix_(std::move(matrix_name)) {}
 
-std::span<const uint8_t> PlaneReader::symbols(const std::string& name, int64_t count, int alphabet) {
+std::span<const uint8_t> PlaneReader::symbols(const std::string& plain_name, int64_t count, int alphabet) {
   if (count == 0) return {};
+  const std::string name = prefix_ + plain_name;
   const auto it = symbols_.find(name);
   size_t& at = symbol_at_[name];
   const size_t have = it == symbols_.end() ? 0 : it->second.symbols.size() - at;
@@ -64,8 +65,9 @@ std::span<const uint8_t> PlaneReader::symbols(const std::string& name, int64_t c
   return out;
 }
 
-std::span<const float> PlaneReader::numbers(const std::string& name, int64_t count) {
+std::span<const float> PlaneReader::numbers(const std::string& plain_name, int64_t count) {
   if (count == 0) return {};
+  const std::string name = prefix_ + plain_name;
   const auto it = numbers_.find(name);
   size_t& at = number_at_[name];
   const size_t have = it == numbers_.end() ? 0 : it->second.values.size() - at;
@@ -76,7 +78,8 @@ std::span<const float> PlaneReader::numbers(const std::string& name, int64_t cou
   return out;
 }
 
-int64_t PlaneReader::integer(const std::string& name, int64_t low, int64_t high) {
+int64_t PlaneReader::integer(const std::string& plain_name, int64_t low, int64_t high) {
+  const std::string name = prefix_ + plain_name;
   const auto it = integers_.find(name);
   size_t& at = integer_at_[name];
   if (it == integers_.end() || at >= it->second.size())

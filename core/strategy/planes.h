@@ -50,7 +50,9 @@ class PlaneWriter {
   explicit PlaneWriter(Numerics numerics) : numerics_(numerics) {}
   Numerics numerics() const { return numerics_; }
 
-  // Names must be unique over the components of a matrix: prefix them with the slot ("salient_codes", "scales").
+  // Names must be unique over the components of a slot. The engine sets a prefix for planes of the salient quantizer, so that one
+  // quantizer may serve both slots.
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }
   void symbols(const std::string& name, Role role, int alphabet, std::vector<uint8_t> s);
   void numbers(const std::string& name, Role role, std::span<const float> values);  // stored rounded by store_round
   void integer(const std::string& name, int64_t value);
@@ -61,6 +63,7 @@ class PlaneWriter {
 
  private:
   Numerics numerics_;
+  std::string prefix_;
   std::map<std::string, SymbolPlane> symbols_;
   std::map<std::string, NumberPlane> numbers_;
   std::map<std::string, std::vector<int64_t>> integers_;
@@ -85,11 +88,12 @@ class PlaneReader {
  public:
   PlaneReader(std::map<std::string, SymbolPlane> symbols, std::map<std::string, NumberPlane> numbers,
               std::map<std::string, std::vector<int64_t>> integers, std::string matrix_name);
+  void set_prefix(std::string prefix) { prefix_ = std::move(prefix); }  // as the writer had it
   // The next `count` symbols; throws ResourceError if the plane is absent, shorter, or holds a symbol >= alphabet.
   std::span<const uint8_t> symbols(const std::string& name, int64_t count, int alphabet);
   std::span<const float> numbers(const std::string& name, int64_t count);
   int64_t integer(const std::string& name, int64_t low, int64_t high);  // range-checked: files may be hostile
-  bool has_integer(const std::string& name) const { return integers_.count(name) > 0; }
+  bool has_integer(const std::string& name) const { return integers_.count(prefix_ + name) > 0; }
   void expect_consumed() const;  // everything was read: a file with left-over symbols is not ours
 
  private:
@@ -97,7 +101,7 @@ class PlaneReader {
   std::map<std::string, NumberPlane> numbers_;
   std::map<std::string, std::vector<int64_t>> integers_;
   std::map<std::string, size_t> symbol_at_, number_at_, integer_at_;
-  std::string matrix_;
+  std::string matrix_, prefix_;
 };
 
 }  // namespace sage

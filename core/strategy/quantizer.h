@@ -34,10 +34,13 @@ class FittedQuantizer {
   virtual PaperCount paper_count() const = 0;
   virtual std::vector<SymbolCount> symbol_counts() const = 0;
   virtual int64_t number_count() const = 0;  // real parameters stored
-  // Codes columns [first, last) of the block: w holds the block's weights as they now stand (a compensator may have moved them
-  // since the fit); the values the decoder will see go to out (same shape as w) at the owned positions only. Columns are
-  // coded exactly once, in any order.
-  virtual void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) = 0;
+  // Called once before the first encode: makes room for the codes. Fits of trials are never coded.
+  virtual void start_coding() = 0;
+  // Codes the rectangle of the block that begins at (first_row, first_column) and has the shape of w: w holds its weights as they
+  // now stand (a compensator may have moved them since the fit); the values the decoder will see go to out (same shape) at the
+  // owned positions only. Every position is coded exactly once, in any order; threads may code disjoint rows at the same time.
+  // A column lies either in rows ld apart or, one value after another, with ld = 1.
+  virtual void encode(WeightView w, int64_t first_row, int64_t first_column, View<float> out) = 0;
   // Appends this block's planes. Called once, after all columns were coded. Symbols are in row-major order of owned weights.
   virtual void emit(PlaneWriter& writer) = 0;
 };
@@ -48,7 +51,7 @@ class Quantizer {
   // `threshold`: the saliency threshold T of the block (0 if none), used by grids that start there.
   virtual std::unique_ptr<FittedQuantizer> fit(const BlockContext& ctx, const Selection& own, const GroupMap& groups,
                                                double threshold) const = 0;
-  // Reads one block's planes and writes the owned positions of out. Must equal, bit for bit, what encode_columns wrote.
+  // Reads one block's planes and writes the owned positions of out. Must equal, bit for bit, what encode wrote.
   virtual void decode(PlaneReader& reader, const Selection& own, const GroupMap& groups, View<float> out) const = 0;
   // Nominal width in bits of an owned weight, as the method's paper counts it (1 for signs, b for multi-bit codes).
   virtual double nominal_bits() const = 0;

@@ -1,4 +1,4 @@
-// Threshold searchers: where to cut the saliency scores. They see numbers only, never a quantizer.
+// Threshold searchers: where to cut the saliency scores. They see numbers and scores, never a quantizer.
 #pragma once
 
 #include <functional>
@@ -20,6 +20,9 @@ struct SearchProblem {
   std::function<TrialResult(const Cut&)> trial;            // costs a pass over the matrix
   std::function<double(double ratio)> paper_weight_bits;   // closed form (1 - r) b_unsalient + r b_salient
   int64_t weights = 0;                                     // of the block
+  // For searchers that measure error on the scores themselves (BiLLM's column search); never null inside the engine.
+  const BlockContext* context = nullptr;
+  const SaliencyScores* scores = nullptr;
 };
 
 struct SearchOutcome {

@@ -12,6 +12,9 @@ class FittedTransform {
  public:
   virtual ~FittedTransform() = default;
   virtual void apply(View<float> w, const Backend& backend) const = 0;  // in place, with parameters as stored
+  // The Gram of the inputs the transformed matrix sees, in place: with W' = T(W) and x' so that W' x' = W x (up to a map of the
+  // outputs that keeps squared norms row by row or is undone row by row), H' = sum x' x'^T. cols x cols, both triangles.
+  virtual void apply_to_gram(View<float> gram, const Backend& backend) const = 0;
   virtual void emit(PlaneWriter& writer) const = 0;                     // everything the inverse needs
   virtual int64_t number_count() const = 0;                             // real parameters stored
   virtual double paper_scale_words() const { return 0; }

@@ -16,9 +16,7 @@ class NoCompensation final : public Compensator {
   static Schema<Params> schema() { return {}; }
   explicit NoCompensation(Params) {}
 
-  void begin(View<float> work, const CalibrationStats* stats, const Backend& backend) override;
-  void column_done(int64_t column, int64_t block_last, View<const float> decoded) override;
-  void block_done(int64_t first, int64_t last, View<const float> decoded) override;
+  bool needs_calibration() const override { return false; }
 };
 
 }  // namespace sage

@@ -182,20 +182,22 @@ class FittedBinary final : public FittedQuantizer {
     return (units_.by_row() ? index_.rows_with_weights() * units_.per_row() : units_.count()) * (p_.mean_shift ? 2 : 1);
   }
 
-  void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
+  void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }
+  void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {
     if (index_.total() == 0) return;
+    const int64_t last = first + w.cols;
     const bool rank1 = p_.scale == BinaryScale::kRank1, shifted = p_.mean_shift;
     const std::vector<float>& scale = parameters_.scale;
     const std::vector<float>& shift = parameters_.shift;
-    symbols_.resize(static_cast<size_t>(index_.total()));
     uint8_t* symbols = symbols_.data();
-#pragma omp parallel if (w.rows * (last - first) > kParallelWeights)
+#pragma omp parallel if (w.size() > kParallelWeights)
     {
       std::vector<uint32_t> unit(static_cast<size_t>(last - first));
 #pragma omp for schedule(static)
-      for (int64_t i = 0; i < w.rows; ++i) {
-        const float* row = w.row(i);
-        float* to = out.row(i);
+      for (int64_t t = 0; t < w.rows; ++t) {
+        const int64_t i = first_row + t;
+        const float* row = w.row(t) - first;
+        float* to = out.row(t) - first;
         if (rank1) {
           const float a = scale[static_cast<size_t>(i)];
           index_.visit(i, first, last, [&](int64_t j, int64_t k) {
@@ -286,7 +288,7 @@ class FittedBinary final : public FittedQuantizer {
   ScaleUnits units_;
   BinaryParameters parameters_;
   double squared_error_ = 0;
-  std::vector<uint8_t> symbols_;  // allocated when coding begins: trials fit and never code
+  std::vector<uint8_t> symbols_;
 };
 
 // The inverse of write_units.

@@ -98,19 +98,20 @@ class FittedMultibit final : public FittedQuantizer {
     return rows + (rows > 0 && p_.grid == MultibitGrid::kOffset ? 1 : 0);
   }
 
-  void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
+  void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }
+  void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {
     const bool midrise = p_.grid == MultibitGrid::kMidrise;
-    symbols_.resize(static_cast<size_t>(index_.total()));
-#pragma omp parallel for schedule(static) if (w.rows * (last - first) > kParallelWeights)
-    for (int64_t i = 0; i < w.rows; ++i) {
+#pragma omp parallel for schedule(static) if (w.size() > kParallelWeights)
+    for (int64_t t = 0; t < w.rows; ++t) {
+      const int64_t i = first_row + t;
       const float s = steps_[static_cast<size_t>(i)];
       const std::array<float, 128> level = magnitudes(s, offset_, p_.grid, levels_);
-      index_.visit(i, first, last, [&](int64_t j, int64_t k) {
-        const float v = w(i, j);
+      index_.visit(i, first, first + w.cols, [&](int64_t j, int64_t k) {
+        const float v = w(t, j - first);
         const bool negative = v < 0;
         const int code = nearest_code(std::abs(static_cast<double>(v)) - offset_, s, midrise, levels_ - 1);
         symbols_[static_cast<size_t>(k)] = static_cast<uint8_t>((negative ? levels_ : 0) + code);
-        out(i, j) = with_sign(level[static_cast<size_t>(code)], negative);
+        out(t, j - first) = with_sign(level[static_cast<size_t>(code)], negative);
       });
     }
   }
@@ -133,7 +134,7 @@ class FittedMultibit final : public FittedQuantizer {
   float offset_ = 0;
   double squared_error_ = 0;
   std::vector<int64_t> histogram_;
-  std::vector<uint8_t> symbols_;  // allocated when coding begins: trials fit and never code
+  std::vector<uint8_t> symbols_;
 };
 
 }  // namespace

@@ -124,19 +124,22 @@ class FittedRtn final : public FittedQuantizer {
   }
   int64_t number_count() const override { return used_; }
 
-  void encode_columns(WeightView w, int64_t first, int64_t last, View<float> out) override {
+  void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }
+  void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {
+    const int64_t last = first + w.cols;
     if (first >= last) return;
-    symbols_.resize(static_cast<size_t>(index_.total()));
-#pragma omp parallel for schedule(static) if (w.rows * (last - first) > kParallelWeights)
-    for (int64_t i = 0; i < w.rows; ++i)
+#pragma omp parallel for schedule(static) if (w.size() > kParallelWeights)
+    for (int64_t t = 0; t < w.rows; ++t) {
+      const int64_t i = first_row + t;
       for (int64_t g = first / groups_.size; g <= (last - 1) / groups_.size; ++g) {
         const Grid grid = grids_[static_cast<size_t>(i * groups_.per_row + g)];
         index_.visit(i, std::max(first, g * groups_.size), std::min(last, (g + 1) * groups_.size), [&](int64_t j, int64_t k) {
-          const float q = code_of(w(i, j), grid, maxq_);
+          const float q = code_of(w(t, j - first), grid, maxq_);
           symbols_[static_cast<size_t>(k)] = static_cast<uint8_t>(static_cast<int>(q));
-          out(i, j) = value_of(q, grid);
+          out(t, j - first) = value_of(q, grid);
         });
       }
+    }
   }
 
   void emit(PlaneWriter& writer) override {
@@ -162,7 +165,7 @@ class FittedRtn final : public FittedQuantizer {
   int64_t used_ = 0;
   double squared_error_ = 0;
   std::vector<int64_t> histogram_;
-  std::vector<uint8_t> symbols_;  // allocated when coding begins: trials fit and never code
+  std::vector<uint8_t> symbols_;
 };
 
 }  // namespace

@@ -95,6 +95,13 @@ class FittedHadamard final : public FittedTransform {
  public:
   FittedHadamard(RotatedSide side, int64_t seed) : side_(side), seed_(seed) {}
   void apply(View<float> w, const Backend& backend) const override { rotate(w, seed_, side_, Direction::kForward, backend); }
+  // Inputs turn with the rows of W: H' = R H R^T.
+  void apply_to_gram(View<float> gram, const Backend& backend) const override {
+    if (side_ == RotatedSide::kOutput) return;
+    const Rotation rotation(seed_, "input", gram.cols);
+    rotation.rows(gram, Direction::kForward, backend);
+    rotation.columns(gram, Direction::kForward, backend);
+  }
   void emit(PlaneWriter& writer) const override { writer.integer(kSeed, seed_); }
   int64_t number_count() const override { return 0; }
 

@@ -6,6 +6,7 @@ namespace {
 class FittedIdentity final : public FittedTransform {
  public:
   void apply(View<float>, const Backend&) const override {}
+  void apply_to_gram(View<float>, const Backend&) const override {}
   void emit(PlaneWriter&) const override {}
   int64_t number_count() const override { return 0; }
 };

@@ -84,6 +84,14 @@ class FittedScale final : public FittedTransform {
     }
   }
 
+  // W' = W diag(1 / t) goes with inputs x' = t x.
+  void apply_to_gram(View<float> gram, const Backend&) const override {
+    if (columns_.empty()) return;
+#pragma omp parallel for schedule(static) if (gram.size() > 1 << 14)
+    for (int64_t i = 0; i < gram.rows; ++i)
+      for (int64_t j = 0; j < gram.cols; ++j)
+        gram(i, j) *= columns_[static_cast<size_t>(i)] * columns_[static_cast<size_t>(j)];
+  }
   void apply(View<float> w, const Backend&) const override {
 #pragma omp parallel for schedule(static) if (w.size() > 1 << 14)
     for (int64_t i = 0; i < w.rows; ++i) {

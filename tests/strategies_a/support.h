@@ -24,7 +24,7 @@ class Block {
   explicit Block(Matrix w, uint64_t seed = 0) : w_(std::move(w)), seed_(seed) {
     energy_ = oracle().matrix_stats(w_.view()).moments.sq_sum;
   }
-  BlockContext ctx() { return {w_.view(), 0, nullptr, oracle(), {0, "test.weight"}, seed_, Numerics::kPacked, &trace_}; }
+  BlockContext ctx() { return {w_.view(), 0, oracle(), {0, "test.weight"}, seed_, Numerics::kPacked, &trace_}; }
   const Matrix& w() const { return w_; }
   Trace& trace() { return trace_; }
   double energy() const { return energy_; }

@@ -36,7 +36,7 @@ std::vector<Named> quantizers() {
 }
 
 // Every quantizer, on odd shapes, with masks of every shape and group maps of every shape: what decode rebuilds is what
-// encode_columns wrote, whole or column by column in any order, and the error is the one reported (all checked by code()).
+// encode wrote, whole or column by column in any order, and the error is the one reported (all checked by code()).
 TEST(QuantizerProperty, RoundTripOfEveryShape) {
   const std::vector<Named> all = quantizers();
   uint64_t seed = 0;
@@ -84,7 +84,8 @@ TEST(QuantizerProperty, BlocksOfOnePlaneAreReadBackInOrder) {
       masks.push_back(SaliencyMask::elements(test::random_bits(9, last - first, .2, static_cast<uint64_t>(first))));
       const GroupMap one = GroupMap::single(9, last - first);
       const auto fitted = q.quantizer->fit(test::context(w.view().columns(first, last)), {&masks.back(), false}, one, .5);
-      fitted->encode_columns(w.view().columns(first, last), 0, last - first, encoded.view().columns(first, last));
+      fitted->start_coding();
+      fitted->encode(w.view().columns(first, last), 0, 0, encoded.view().columns(first, last));
       fitted->emit(writer);
     }
     PlaneReader reader = test::reader_of(writer);
@@ -286,7 +287,8 @@ TEST(Quantizers, ExtremeMagnitudesStayFinite) {
       const GroupMap one = GroupMap::single(6, 40);
       const auto fitted = q.quantizer->fit(test::context(w.view()), {&none, false}, one, 0);
       Matrix out(6, 40);
-      fitted->encode_columns(w.view(), 0, 40, out.view());
+      fitted->start_coding();
+      fitted->encode(w.view(), 0, 0, out.view());
       for (int64_t k = 0; k < out.size(); ++k)
         ASSERT_TRUE(std::isfinite(out.data()[k]));
     }

@@ -26,7 +26,7 @@ inline const Backend& backend() {
 
 inline BlockContext context(WeightView w, Numerics numerics = Numerics::kPacked, uint64_t seed = 1) {
   static Trace trace;
-  return BlockContext{w, 0, nullptr, backend(), MatrixId{0, "test"}, seed, numerics, &trace};
+  return BlockContext{w, 0, backend(), MatrixId{0, "test"}, seed, numerics, &trace};
 }
 
 inline PlaneReader reader_of(const PlaneWriter& w) {
@@ -65,8 +65,9 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
   const int64_t numbers = fitted->number_count();
   Matrix encoded(w.rows, w.cols);
   std::fill_n(encoded.data(), encoded.size(), kUntouched);
+  fitted->start_coding();
   if (order == Order::kWhole) {
-    fitted->encode_columns(w, 0, w.cols, encoded.view());
+    fitted->encode(w, 0, 0, encoded.view());
   } else {
     std::vector<int64_t> columns(static_cast<size_t>(w.cols));
     std::iota(columns.begin(), columns.end(), 0);
@@ -75,7 +76,7 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
       for (size_t j = columns.size(); j > 1; --j)
         std::swap(columns[j - 1], columns[rng.below(j)]);
     for (int64_t j : columns)
-      fitted->encode_columns(w, j, j + 1, encoded.view());
+      fitted->encode(w.columns(j, j + 1), 0, j, encoded.view().columns(j, j + 1));
   }
   out.planes = PlaneWriter(numerics);
   fitted->emit(out.planes);
@@ -100,7 +101,7 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
   q.decode(reader, own, groups, out.decoded.view());
   EXPECT_NO_THROW(reader.expect_consumed());
   EXPECT_EQ(std::memcmp(out.decoded.data(), encoded.data(), sizeof(float) * static_cast<size_t>(w.size())), 0)
-      << "decode differs from what encode_columns wrote";
+      << "decode differs from what encode wrote";
   for (int64_t i = 0; i < w.rows; ++i)
     for (int64_t j = 0; j < w.cols; ++j) {
       if (!own.owns(i, j)) {

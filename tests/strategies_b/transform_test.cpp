@@ -2,7 +2,6 @@
 
 #include <tuple>
 
-#include "strategies/compensator/none.h"
 #include "strategies/quantizer/binary.h"
 #include "strategies/transform/hadamard.h"
 #include "strategies/transform/none.h"
@@ -215,16 +214,50 @@ TEST(Transforms, SameResultForOneAndTwoThreads) {
   omp_set_num_threads(before);
 }
 
-TEST(NoCompensation, ChangesNothing) {
-  Matrix w = test::make_random("gauss", 4, 9, 1);
-  const Matrix copy = Matrix::copy(w.view());
-  NoCompensation none({});
-  none.begin(w.view(), nullptr, backend());
-  none.column_done(0, 9, copy.view().columns(0, 1));
-  none.block_done(0, 9, copy.view());
-  EXPECT_FALSE(none.columnwise());
-  EXPECT_FALSE(none.needs_calibration());
-  EXPECT_EQ(distance(w, copy), 0);
+// tr(W H W^T), what W does to its inputs, is the same before and after: the Gram follows the inputs.
+TEST(Transform, GramFollowsTheInputs) {
+  const Matrix w = test::make_random("gauss", 5, 24, 3), x = test::make_random("t5", 40, 24, 4);
+  const auto gram_of = [](const Matrix& inputs) {
+    Matrix h = Matrix::zeros(inputs.cols(), inputs.cols());
+    for (int64_t t = 0; t < inputs.rows(); ++t)
+      for (int64_t i = 0; i < h.rows(); ++i)
+        for (int64_t j = 0; j < h.cols(); ++j)
+          h(i, j) += inputs(t, i) * inputs(t, j);
+    return h;
+  };
+  const auto row_energy = [](const Matrix& m, const Matrix& h, int64_t r) {
+    double sum = 0;
+    for (int64_t i = 0; i < h.rows(); ++i)
+      for (int64_t j = 0; j < h.cols(); ++j)
+        sum += static_cast<double>(m(r, i)) * h(i, j) * m(r, j);
+    return sum;
+  };
+  const ScaleTransform scale({ScaleMode::kRank1, 4});
+  const HadamardTransform hadamard({RotatedSide::kInput});
+  const NoTransform none({});
+  for (const Transform* t : std::initializer_list<const Transform*>{&scale, &hadamard, &none}) {
+    Matrix turned = Matrix::copy(w.view()), h = gram_of(x);
+    const Matrix before = Matrix::copy(h.view());
+    const std::unique_ptr<FittedTransform> fitted = t->fit(context(w.view()));
+    fitted->apply(turned.view(), backend());
+    fitted->apply_to_gram(h.view(), backend());
+    // A row scale divides the row: energies are compared by their ratio to the first row, scaled back by the row's own factor.
+    for (int64_t r = 0; r < w.rows(); ++r) {
+      double factor = 1;
+      if (t == &scale) {
+        // w'_rj t_j = w_rj / s_r for every j, and inputs carry t_j: the ratio of energies is s_r^2 in every row.
+        Matrix ones = Matrix::zeros(5, 24);
+        for (int64_t i = 0; i < 5; ++i)
+          ones(i, 0) = 1;
+        fitted->apply(ones.view(), backend());
+        Matrix unit = Matrix::zeros(24, 24);
+        unit(0, 0) = 1;
+        fitted->apply_to_gram(unit.view(), backend());
+        factor = 1.0 / (static_cast<double>(ones(r, 0)) * ones(r, 0) * unit(0, 0));
+      }
+      EXPECT_NEAR(row_energy(turned, h, r) * factor / row_energy(w, before, r), 1.0, 1e-4) << r;
+    }
+  }
 }
 
 }  // namespace
