@@ -84,6 +84,10 @@ inline void attention(WeightView q, WeightView k, WeightView v, const AttentionS
               k.rows == q.rows,
           "attention", "q, out[T x heads*head_dim] and k, v[T x kv_heads*head_dim]");
 }
+template <class T>
+void gram_update(WeightView x, const View<T>& gram) {
+  require(gram.rows == x.cols && gram.cols == x.cols, "gram_update", "x[T x n] and gram[n x n]");
+}
 inline void head(WeightView hidden, WeightView head, int64_t outputs, const char* operation) {
   require(hidden.cols == head.cols && head.rows > 0 && outputs == hidden.rows, operation,
           "hidden[T x d], head[vocabulary x d] and one output per position");

@@ -98,6 +98,13 @@ class Backend {
   virtual void relu(View<float> x) const = 0;
   virtual void add(View<float> x, WeightView y) const = 0;  // x += y
 
+  // --- calibration ------------------------------------------------------------------------------------------------------------
+  // gram[n x n] = keep * gram + weight * x^T x for x[T x n], a symmetric rank-T update: T n (n + 1) operations. The upper
+  // triangle (row <= column) alone is read and written; with keep == 0 it need not hold anything before. The double version
+  // forms products and sums in double.
+  virtual void gram_update(WeightView x, double keep, double weight, View<float> gram) const = 0;
+  virtual void gram_update(WeightView x, double keep, double weight, View<double> gram) const = 0;
+
   // --- output head, in slices: nothing of size T x vocabulary is ever in memory ----------------------------------------------
   // nll[t] = -log softmax(head * hidden[t])[target[t]] (natural logarithm). target < 0 = not scored (nll 0).
   // top1 (may be empty): the id of the largest logit.

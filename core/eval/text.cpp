@@ -97,7 +97,7 @@ Found find(const std::string& name_or_path) {
 
 bool is_json_lines(std::string path) {
   if (path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0) path.resize(path.size() - 3);
-  return path.size() > 6 && path.compare(path.size() - 6, 6, ".jsonl") == 0;
+  return path.ends_with(".jsonl") || path.ends_with(".json");
 }
 
 // The lines of a text, each with its line feed if it has one.
@@ -139,7 +139,14 @@ std::vector<std::string> read_documents(const std::string& content, const std::s
 
 }  // namespace
 
-const char* text_join_name(TextJoin join) { return join == TextJoin::kGptq ? "gptq" : "raw_file"; }
+const char* text_join_name(TextJoin join) {
+  switch (join) {
+    case TextJoin::kGptq: return "gptq";
+    case TextJoin::kSpaces: return "spaces";
+    case TextJoin::kRawFile: break;
+  }
+  return "raw_file";
+}
 
 std::vector<std::string> text_names() {
   std::vector<std::string> out = {"default:test", "default:calibration"};
@@ -161,7 +168,8 @@ Text load_text(const std::string& name_or_path) {
   text.name = found.title;
   text.path = found.path;
   text.digest = sha256_hex(content);
-  if (is_json_lines(found.path))
+  text.json_lines = is_json_lines(found.path);
+  if (text.json_lines)
     text.documents = read_documents(content, found.path);
   else
     text.documents.push_back(std::move(content));
@@ -169,11 +177,10 @@ Text load_text(const std::string& name_or_path) {
 }
 
 std::string join_text(const Text& text, TextJoin join) {
-  const bool lines = is_json_lines(text.path);
   std::string out;
-  if (lines) {
+  if (text.json_lines) {
     for (size_t i = 0; i < text.documents.size(); ++i) {
-      if (join == TextJoin::kGptq && i > 0) out += ' ';
+      if (join != TextJoin::kRawFile && i > 0) out += ' ';
       out += text.documents[i];
       if (join == TextJoin::kRawFile) out += '\n';
     }
@@ -183,7 +190,7 @@ std::string join_text(const Text& text, TextJoin join) {
   for (const std::string& document : text.documents) {
     bool first = true;
     for (std::string_view row : rows_of(document)) {
-      if (!first) out += "\n\n";
+      if (!first) out += join == TextJoin::kSpaces ? " " : "\n\n";
       first = false;
       if (row != " \n") out += row;
     }

@@ -12,6 +12,7 @@ struct Text {
   std::string path;                    // of the file read
   std::string digest;                  // SHA-256 of the file's uncompressed bytes
   std::vector<std::string> documents;  // one for a plain file, one per line of a .jsonl
+  bool json_lines = false;             // a .jsonl
 };
 
 // How the documents and rows become the one string that is tokenized.
@@ -22,10 +23,13 @@ enum class TextJoin {
   // space and a line feed becomes empty, and rows are joined with two line feeds. The documents of a .jsonl are joined with one
   // space instead, as those papers do with C4.
   kGptq,
+  // Rows as for kGptq, joined with one space: how BiLLM and PB-LLM read the calibration text.
+  kSpaces,
 };
-const char* text_join_name(TextJoin join);  // "raw_file", "gptq"
+const char* text_join_name(TextJoin join);  // "raw_file", "gptq", "spaces"
 
-// NAME or the path of a .txt, .jsonl (key "text") or any other text file, each also as .gz. Names:
+// NAME or the path of a .txt, .jsonl (key "text"; .json with one object a line, as the shards of C4 are named, counts as one) or
+// any other text file, each also as .gz. Names:
 //   wikitext2[:test|valid|train]  c4[:validation|calibration]  wikipedia[:calibration]     from $SAGEPTQ_DATA
 //   enwiki[:test|calibration]     the fetched Wikipedia articles in the cache folder
 //   default[:test|calibration]    wikitext2:test / wikitext2:train when SAGEPTQ_DATA is set, otherwise enwiki

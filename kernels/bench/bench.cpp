@@ -80,6 +80,25 @@ double sgemm_rate(int64_t t, int64_t m, int64_t n) {
   return rate = work / best;
 }
 
+double syrk_rate(int64_t t, int64_t n) {
+  static std::map<std::pair<int64_t, int64_t>, double> known;
+  double& rate = known[{t, n}];
+  if (rate > 0) return rate;
+  const Matrix x = weights(t, n, 1);
+  Matrix gram = Matrix::zeros(n, n);
+  openblas_set_num_threads(omp_get_max_threads());
+  const double work = static_cast<double>(t) * static_cast<double>(n) * static_cast<double>(n + 1);
+  double best = 1e30;
+  for (int pass = 0, most = work > 1e10 ? 4 : 12; pass < most; ++pass) {
+    const double start = now();
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, static_cast<int>(n), static_cast<int>(t), 1.0f, x.data(),
+                static_cast<int>(n), 0.5f, gram.data(), static_cast<int>(n));
+    best = std::min(best, now() - start);
+  }
+  cpu::keep_openblas_serial();  // as the backend wants it
+  return rate = work / best;
+}
+
 void measure(benchmark::State& state, Unit unit, double amount, double bound, const std::function<void()>& operation) {
   double best = 1e30;
   operation();  // first touch of results and caches
@@ -152,6 +171,7 @@ class Collector final : public benchmark::BenchmarkReporter {
 void register_all() {
   bench::register_quantization();
   bench::register_forward();
+  bench::register_calibration();
 }
 
 void register_matrix_benchmark(const MatrixBenchmark& b) {

@@ -18,6 +18,9 @@ double stream_read_rate();
 // OpenBLAS sgemm, y[t x m] = x[t x n] * w[m x n]^T with as many of its own threads as OpenMP would use; operations per second.
 double sgemm_rate(int64_t t, int64_t m, int64_t n);
 
+// OpenBLAS ssyrk, upper triangle of x^T x for x[t x n], with as many of its own threads; operations (t n (n + 1)) per second.
+double syrk_rate(int64_t t, int64_t n);
+
 enum class Unit { kBytes, kOperations, kWeights };
 // Times `operation` and reports its best rate against `bound` (per second; 0 = none). `amount` is bytes, operations
 // or weights.
@@ -28,5 +31,6 @@ Matrix weights(int64_t rows, int64_t cols, uint64_t seed);
 
 void register_quantization();
 void register_forward();
+void register_calibration();
 
 }  // namespace sage::bench

@@ -1,5 +1,5 @@
 // Backend "cpu" as a class; its operations are in quantization.cpp (statistics, masks, groups), forward.cpp (linear layers,
-// norms, rotary, elementwise), attention.cpp and head.cpp.
+// norms, rotary, elementwise), attention.cpp, gram.cpp and head.cpp.
 #pragma once
 
 #include <memory>
@@ -37,6 +37,8 @@ class CpuBackend final : public Backend {
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
   void add(View<float> x, WeightView y) const override;
+  void gram_update(WeightView x, double keep, double weight, View<float> gram) const override;
+  void gram_update(WeightView x, double keep, double weight, View<double> gram) const override;
   void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
                 std::span<int32_t> top1) const override;
   void head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head, std::span<double> kl,

@@ -270,6 +270,13 @@ class ReferenceBackend final : public Backend {
         x(t, j) += y(t, j);
   }
 
+  void gram_update(WeightView x, double keep, double weight, View<float> gram) const override {
+    update_gram(x, keep, weight, gram);
+  }
+  void gram_update(WeightView x, double keep, double weight, View<double> gram) const override {
+    update_gram(x, keep, weight, gram);
+  }
+
   void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
                 std::span<int32_t> top1) const override {
     shapes::head(hidden, head, static_cast<int64_t>(nll.size()), "head_nll");
@@ -314,6 +321,19 @@ class ReferenceBackend final : public Backend {
   }
 
  private:
+  template <class T>
+  static void update_gram(WeightView x, double keep, double weight, View<T> gram) {
+    shapes::gram_update(x, gram);
+    for (int64_t i = 0; i < x.cols; ++i) {
+      for (int64_t j = i; j < x.cols; ++j) {
+        double sum = 0;
+        for (int64_t t = 0; t < x.rows; ++t)
+          sum += static_cast<double>(x(t, i)) * x(t, j);
+        const double before = keep == 0 ? 0.0 : keep * static_cast<double>(gram(i, j));
+        gram(i, j) = static_cast<T>(before + weight * sum);
+      }
+    }
+  }
   struct Softmax {
     double log_sum;  // log sum exp of the logits
     int32_t top;
