@@ -47,4 +47,5 @@ mkdir -p build/test
 
 export OMP_WAIT_POLICY=passive  # Tests run side by side: waiting threads must not spin.
 export UBSAN_OPTIONS=print_stacktrace=1
+export LSAN_OPTIONS=suppressions=$PWD/tests/lsan.supp:print_suppressions=0
 exec ctest --test-dir build/test --parallel "$jobs" --output-on-failure
