@@ -84,6 +84,13 @@ inline void attention(WeightView q, WeightView k, WeightView v, const AttentionS
               k.rows == q.rows,
           "attention", "q, out[T x heads*head_dim] and k, v[T x kv_heads*head_dim]");
 }
+inline void outer(std::span<const float> u, std::span<const float> e, View<float> x) {
+  require(static_cast<int64_t>(u.size()) == x.rows && static_cast<int64_t>(e.size()) == x.cols, "subtract_outer",
+          "u[n], e[m] and x[n x m]");
+}
+inline void product(WeightView a, WeightView b, View<float> x) {
+  require(a.rows == x.rows && a.cols == b.rows && b.cols == x.cols, "subtract_product", "a[n x k], b[k x m] and x[n x m]");
+}
 template <class T>
 void gram_update(WeightView x, const View<T>& gram) {
   require(gram.rows == x.cols && gram.cols == x.cols, "gram_update", "x[T x n] and gram[n x n]");

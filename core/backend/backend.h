@@ -105,6 +105,13 @@ class Backend {
   virtual void gram_update(WeightView x, double keep, double weight, View<float> gram) const = 0;
   virtual void gram_update(WeightView x, double keep, double weight, View<double> gram) const = 0;
 
+  // --- error compensation ---------------------------------------------------------------------------------------------------
+  // x[i][j] -= u[i] * e[j]. For tiles that fit a cache: runs on the calling thread, so that threads may work on tiles side by side.
+  // Each product is rounded before it is subtracted, as where released code does the same in two steps.
+  virtual void subtract_outer(std::span<const float> u, std::span<const float> e, View<float> x) const = 0;
+  // x[n x m] -= a[n x k] * b[k x m]. 2 n k m operations.
+  virtual void subtract_product(WeightView a, WeightView b, View<float> x) const = 0;
+
   // --- output head, in slices: nothing of size T x vocabulary is ever in memory ----------------------------------------------
   // nll[t] = -log softmax(head * hidden[t])[target[t]] (natural logarithm). target < 0 = not scored (nll 0).
   // top1 (may be empty): the id of the largest logit.

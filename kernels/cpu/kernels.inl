@@ -395,6 +395,15 @@ static void relu(float* x, int64_t n) {
   }
 }
 
+static void subtract_scaled(float* x, float u, const float* e, int64_t n) {
+  const F16 factor = set(u);
+  int64_t j = 0;
+  for (; j + 16 <= n; j += 16)
+    store(x + j, load(x + j) - factor * load(e + j));
+  for (; j < n; ++j)
+    x[j] -= u * e[j];
+}
+
 static void add(float* x, const float* y, int64_t n) {
   for (int64_t j = 0; j < n; j += 16) {
     Mask16 valid;
@@ -551,6 +560,7 @@ constexpr KernelTable make_table(const char* name, const char* description) {
   t.rotate = rotate;
   t.silu_mul = silu_mul;
   t.relu = relu;
+  t.subtract_scaled = subtract_scaled;
   t.add = add;
   t.scan = scan;
   t.scan_pair = scan_pair;

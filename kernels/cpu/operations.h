@@ -37,6 +37,8 @@ class CpuBackend final : public Backend {
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
   void add(View<float> x, WeightView y) const override;
+  void subtract_outer(std::span<const float> u, std::span<const float> e, View<float> x) const override;
+  void subtract_product(WeightView a, WeightView b, View<float> x) const override;
   void gram_update(WeightView x, double keep, double weight, View<float> gram) const override;
   void gram_update(WeightView x, double keep, double weight, View<double> gram) const override;
   void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,

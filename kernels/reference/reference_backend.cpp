@@ -277,6 +277,23 @@ class ReferenceBackend final : public Backend {
     update_gram(x, keep, weight, gram);
   }
 
+  void subtract_outer(std::span<const float> u, std::span<const float> e, View<float> x) const override {
+    shapes::outer(u, e, x);
+    for (int64_t i = 0; i < x.rows; ++i)
+      for (int64_t j = 0; j < x.cols; ++j)
+        x(i, j) -= u[static_cast<size_t>(i)] * e[static_cast<size_t>(j)];
+  }
+  void subtract_product(WeightView a, WeightView b, View<float> x) const override {
+    shapes::product(a, b, x);
+    for (int64_t i = 0; i < x.rows; ++i)
+      for (int64_t j = 0; j < x.cols; ++j) {
+        double sum = 0;
+        for (int64_t k = 0; k < a.cols; ++k)
+          sum += static_cast<double>(a(i, k)) * b(k, j);
+        x(i, j) = static_cast<float>(x(i, j) - sum);
+      }
+  }
+
   void head_nll(WeightView hidden, WeightView head, std::span<const int32_t> target, std::span<double> nll,
                 std::span<int32_t> top1) const override {
     shapes::head(hidden, head, static_cast<int64_t>(nll.size()), "head_nll");
