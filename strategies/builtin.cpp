@@ -5,6 +5,8 @@
 #include "strategies/coder/delta8.h"
 #include "strategies/coder/range.h"
 #include "strategies/coder/raw.h"
+#include "strategies/compensator/block.h"
+#include "strategies/compensator/gptq.h"
 #include "strategies/compensator/none.h"
 #include "strategies/grouping/equal_count.h"
 #include "strategies/grouping/fixed.h"

@@ -4,221 +4,23 @@
 #include <cmath>
 #include <exception>
 #include <limits>
+#include <numeric>
 #include <optional>
 
+#include "core/pipeline/block_planner.h"
+#include "core/pipeline/column_coder.h"
+#include "core/pipeline/group_labels.h"
 #include "core/pipeline/plane_store.h"
+#include "core/pipeline/segments.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
 
 namespace sage {
 namespace {
 
-// Everything decided about one block before its weights are coded.
-struct BlockPlan {
-  SaliencyMask mask = SaliencyMask::none(0, 0);
-  double threshold = 0;
-  GroupMap groups;
-  double objective = 0;
-};
-
-struct BlockFits {
-  std::unique_ptr<FittedQuantizer> unsalient, salient;
-};
-
-Selection unsalient_of(const SaliencyMask& mask) { return {&mask, false}; }
-Selection salient_of(const SaliencyMask& mask) { return {&mask, true}; }
-
-// 64 bits starting at bit `first` of a row of words.
-uint64_t bits_from(const uint64_t* words, int64_t word_count, int64_t first) {
-  const int64_t w = first >> 6, shift = first & 63;
-  uint64_t v = words[w] >> shift;
-  if (shift != 0 && w + 1 < word_count) v |= words[w + 1] << (64 - shift);
-  return v;
-}
-
-// Columns [first, last) of a mask.
-SaliencyMask mask_columns(const SaliencyMask& mask, int64_t first, int64_t last) {
-  if (first == 0 && last == mask.cols()) return mask;
-  if (mask.shape() == MaskShape::kNone) return SaliencyMask::none(mask.rows(), last - first);
-  const BitMask& from = mask.bits();
-  BitMask to(from.rows(), last - first);
-  for (int64_t i = 0; i < from.rows(); ++i)
-    for (int64_t w = 0; w < to.words_per_row(); ++w)
-      to.row(i)[w] = bits_from(from.row(i), from.words_per_row(), first + w * 64) & to.valid_bits(w);
-  return mask.shape() == MaskShape::kElements ? SaliencyMask::elements(std::move(to)) : SaliencyMask::columns(mask.rows(), std::move(to));
-}
-
-// Writes a block's mask into the mask of the whole matrix.
-void place_columns(BitMask& whole, const BitMask& block, int64_t first) {
-  for (int64_t i = 0; i < whole.rows(); ++i)
-    for (int64_t w = 0; w < block.words_per_row(); ++w) {
-      const uint64_t bits = block.row(i)[w];
-      const int64_t at = first + w * 64, shift = at & 63;
-      whole.row(i)[at >> 6] |= bits << shift;
-      if (shift != 0 && (bits >> (64 - shift)) != 0) whole.row(i)[(at >> 6) + 1] |= bits >> (64 - shift);
-    }
-}
-
-std::vector<uint8_t> label_symbols(const GroupMap& g, const Selection& own) {
-  std::vector<uint8_t> out;
-  if (g.shape != LabelShape::kElement) {
-    out.assign(g.label.begin(), g.label.end());
-    return out;
-  }
-  if (own.all()) return g.element;
-  out.resize(static_cast<size_t>(own.count()));
-  size_t at = 0;
-  for (int64_t i = 0; i < own.rows(); ++i) {
-    const uint8_t* row = g.element.data() + i * g.cols;
-    for (int64_t w = 0; w < own.mask->words_per_row(); ++w) {
-      uint64_t bits = own.word(i, w);
-      const int64_t base = w * 64, width = std::min<int64_t>(64, g.cols - base);
-      if (bits == (width == 64 ? ~uint64_t{0} : (uint64_t{1} << width) - 1)) {
-        std::copy_n(row + base, width, out.data() + at);
-        at += static_cast<size_t>(width);
-        continue;
-      }
-      for (; bits != 0; bits &= bits - 1) out[at++] = row[base + __builtin_ctzll(bits)];
-    }
-  }
-  return out;
-}
-
-void fill_labels(GroupMap& g, const Selection& own, PlaneReader& reader) {
-  const int alphabet = static_cast<int>(g.groups);
-  if (g.shape == LabelShape::kElement) {
-    const std::span<const uint8_t> symbols = reader.symbols("group_index", own.count(), alphabet);
-    g.element.assign(static_cast<size_t>(g.rows * g.cols), 0);
-    size_t at = 0;
-    for (int64_t i = 0; i < own.rows(); ++i)
-      for (int64_t w = 0; w < own.mask->words_per_row(); ++w)
-        for (uint64_t bits = own.word(i, w); bits != 0; bits &= bits - 1)
-          g.element[static_cast<size_t>(i * g.cols + w * 64 + __builtin_ctzll(bits))] = symbols[at++];
-    return;
-  }
-  int64_t count = 0;
-  switch (g.shape) {
-    case LabelShape::kRow: count = g.rows; break;
-    case LabelShape::kColumn: count = g.cols; break;
-    case LabelShape::kRowBlock: count = g.rows * g.blocks_per_row(); break;
-    default: break;
-  }
-  const std::span<const uint8_t> symbols = reader.symbols("group_index", count, alphabet);
-  g.label.assign(symbols.begin(), symbols.end());
-}
-
-// Bits the group ids of a block will take, without coding them.
-double label_bits(const Pipeline& p, const BlockContext& ctx, const SaliencyMask& mask, const GroupMap& g) {
-  if (g.implied || g.groups <= 1) return 0;
-  SymbolCount count{static_cast<int>(g.groups), 0, std::vector<int64_t>(static_cast<size_t>(g.groups), 0)};
-  if (g.shape == LabelShape::kElement) {
-    std::vector<Moments> moments(static_cast<size_t>(g.groups));
-    ctx.backend.group_moments(ctx.weights, unsalient_of(mask), g, moments);
-    for (size_t k = 0; k < moments.size(); ++k) count.histogram[k] = moments[k].count;
-    count.count = mask.rows() * mask.cols() - mask.count();
-  } else {
-    for (uint32_t l : g.label) ++count.histogram[l];
-    count.count = static_cast<int64_t>(g.label.size());
-  }
-  return p.group_index_coder->symbol_bits(count);
-}
-
-class BlockPlanner {
- public:
-  BlockPlanner(const Pipeline& pipeline, const BlockContext& ctx, int64_t matrix_rows, double transform_bits_per_weight)
-      : p_(pipeline), ctx_(ctx), matrix_rows_(matrix_rows), transform_bits_(transform_bits_per_weight) {}
-
-  BlockFits fit(const SaliencyMask& mask, const GroupMap& groups, double threshold) const {
-    BlockFits f;
-    f.unsalient = p_.quantizer->fit(ctx_, unsalient_of(mask), groups, threshold);
-    if (mask.shape() != MaskShape::kNone) f.salient = p_.salient_quantizer->fit(ctx_, salient_of(mask), GroupMap::single(mask.rows(), mask.cols()), threshold);
-    return f;
-  }
-
-  TrialResult trial(const SaliencyMask& mask, const GroupMap& groups, double threshold) const {
-    const BlockFits fits = fit(mask, groups, threshold);
-    const double n = static_cast<double>(ctx_.weights.size());
-    double error = fits.unsalient->squared_error(), bits = label_bits(p_, ctx_, mask, groups), weight_bits = 0, scale_words = 0;
-    for (const FittedQuantizer* q : {fits.unsalient.get(), fits.salient.get()}) {
-      if (q == nullptr) continue;
-      if (q == fits.salient.get()) error += q->squared_error();
-      for (const SymbolCount& c : q->symbol_counts()) bits += c.alphabet == 2 ? p_.sign_coder->symbol_bits(c) : p_.code_coder->symbol_bits(c);
-      bits += static_cast<double>(q->number_count()) * (p_.numerics == Numerics::kPacked ? 16 : 32);
-      weight_bits += q->paper_count().weight_bits;
-      scale_words += q->paper_count().scale_words;
-    }
-    // Column flags are stored once for all rows of the matrix; a trial that looks at a share of the rows pays that share.
-    if (mask.shape() == MaskShape::kColumns)
-      bits += p_.salient_index_coder->position_bits(mask.bits()) * static_cast<double>(mask.rows()) / static_cast<double>(matrix_rows_);
-    else if (mask.shape() == MaskShape::kElements)
-      bits += p_.salient_index_coder->position_bits(mask.bits());
-    TrialResult r;
-    if (!energy_) energy_ = ctx_.backend.matrix_stats(ctx_.weights).moments.sq_sum;
-    r.relative_error = *energy_ > 0 ? error / *energy_ : 0;
-    r.stored_bits = bits / n + transform_bits_;
-    r.paper_bits = (weight_bits + (p_.paper_formula == PaperFormula::kNominal ? 16 * scale_words : 0)) / n;
-    return r;
-  }
-
-  // Chooses cut, mask and groups for the block.
-  BlockPlan plan(bool want_objective) const {
-    BlockPlan out;
-    const int64_t rows = ctx_.weights.rows, cols = ctx_.weights.cols;
-    if (p_.saliency->never_selects()) {
-      out.mask = SaliencyMask::none(rows, cols);
-    } else {
-      const std::unique_ptr<SaliencyScores> scores = p_.saliency->score(ctx_);
-      std::optional<int64_t> fixed_groups;
-      SearchProblem problem;
-      problem.weights = rows * cols;
-      problem.paper_weight_bits = [this](double r) { return (1 - r) * p_.quantizer->nominal_bits() + r * p_.salient_quantizer->nominal_bits(); };
-      problem.trial = [&](const Cut& cut) {
-        const SaliencyMask mask = scores->select(cut);
-        if (!fixed_groups) {
-          const SaliencyMask lowest = scores->select({Cut::Unit::kRatio, p_.threshold->lowest_ratio()});
-          fixed_groups = p_.grouping->prepare(ctx_, lowest, std::nullopt)->groups();
-        }
-        const GroupMap groups = p_.grouping->prepare(ctx_, mask, fixed_groups)->assign(ctx_, mask);
-        return trial(mask, groups, scores->threshold(cut));
-      };
-      const SearchOutcome outcome = p_.threshold->search(problem);
-      out.mask = scores->select(outcome.cut);
-      out.threshold = scores->threshold(outcome.cut);
-      out.objective = outcome.objective;
-      report(outcome);
-    }
-    if (out.mask.count() == 0) out.mask = SaliencyMask::none(rows, cols);  // an empty index would be paid for nothing
-    out.groups = p_.grouping->prepare(ctx_, out.mask, std::nullopt)->assign(ctx_, out.mask);
-    if (want_objective) out.objective = p_.threshold->objective(trial(out.mask, out.groups, out.threshold));
-    return out;
-  }
-
- private:
-  void report(const SearchOutcome& outcome) const {
-    ctx_.trace->scalar("threshold.cut", outcome.cut.value);
-    ctx_.trace->scalar("threshold.evaluations", static_cast<double>(outcome.path.size()));
-    if (!ctx_.trace->enabled() || outcome.path.empty()) return;
-    std::vector<double> rows;
-    for (const SearchOutcome::Point& pt : outcome.path)
-      rows.insert(rows.end(), {pt.cut.value, pt.result.relative_error, pt.result.paper_bits, pt.result.stored_bits, pt.objective});
-    ctx_.trace->array("threshold.path", {static_cast<int64_t>(outcome.path.size()), 5}, std::move(rows));
-  }
-
-  const Pipeline& p_;
-  const BlockContext& ctx_;
-  int64_t matrix_rows_;
-  double transform_bits_;
-  mutable std::optional<double> energy_;  // sum w^2 of what the trials see; a plain cut never needs it
-};
-
-// About `weights` weights of w: whole rows, evenly spaced. Empty when all of w is wanted.
-std::optional<Matrix> trial_sample(WeightView w, int64_t weights) {
-  const int64_t rows = weights <= 0 ? w.rows : std::clamp<int64_t>((weights + w.cols - 1) / std::max<int64_t>(w.cols, 1), 1, w.rows);
-  if (rows >= w.rows) return std::nullopt;
-  Matrix m(rows, w.cols);
-  for (int64_t i = 0; i < rows; ++i) std::copy_n(w.row((2 * i + 1) * w.rows / (2 * rows)), w.cols, m.row(i));
-  return m;
-}
+constexpr const char* kColumnSegments = "column_segments";
+constexpr const char* kSalientPrefix = "salient_";
+constexpr int64_t kMostScattered = 256;  // segment ids are symbols of one byte
 
 void check_finite(const MatrixStats& stats, const MatrixJob& job) {
   if (stats.nonfinite > 0)
@@ -226,26 +28,393 @@ void check_finite(const MatrixStats& stats, const MatrixJob& job) {
                    stats.nonfinite, job.weights.size());
 }
 
-struct Quantization {
-  PlaneWriter writer;
-  SaliencyMask mask = SaliencyMask::none(0, 0);
-  Matrix decoded;
-  MatrixStorage storage;
-  int64_t groups = 0;
+double parameter_bits(const Pipeline& p, const FittedTransform& t, int64_t weights) {
+  return static_cast<double>(t.number_count()) * (p.numerics == Numerics::kPacked ? 16 : 32) / static_cast<double>(weights);
+}
+
+// W' = T(W): W itself, or a copy in `storage`.
+WeightView transformed(const Pipeline& p, const FittedTransform& t, WeightView w, Matrix& storage, const Backend& backend) {
+  if (p.transform->is_identity()) return w;
+  storage = Matrix::copy(w);
+  t.apply(storage.view(), backend);
+  return storage.view();
+}
+
+// The factors of the inverse Hessian a pipeline works with, and the order of columns they are in.
+class Calibration {
+ public:
+  Calibration(const Pipeline& p, const MatrixJob& job, const FittedTransform& t, const Backend& backend) {
+    if (!p.needs_calibration()) return;
+    if (job.hessian == nullptr)
+      throw RunError("{}: the pipeline needs the Gram of the layer's inputs and none was given; expected calibration statistics; add a calibration section, "
+                     "or --gram to `sageptq matrix`",
+                     job.id.name);
+    if (job.hessian->gram().rows != job.weights.cols)
+      throw RunError("{}: has {} columns, the Gram of its inputs {}; expected as many; give the Gram of this layer", job.id.name, job.weights.cols,
+                     job.hessian->gram().rows);
+    if (p.transform->is_identity()) {
+      factor_ = &job.hessian->factor(p.activation_order);
+    } else {
+      const WeightView gram = job.hessian->gram();
+      Matrix turned(gram.rows, gram.cols);
+      for (int64_t i = 0; i < gram.rows; ++i)
+        for (int64_t j = 0; j < gram.cols; ++j) turned(i, j) = i <= j ? gram(i, j) : gram(j, i);
+      t.apply_to_gram(turned.view(), backend);
+      FactorOptions options = job.hessian->options();
+      options.act_order = p.activation_order;
+      own_ = factor_hessian(turned.view(), options, job.hessian->layer());
+      factor_ = &own_;
+    }
+    // By stored column, whatever the order of work.
+    const size_t m = static_cast<size_t>(job.weights.cols);
+    diagonal_.resize(m);
+    inverse_diagonal_.resize(m);
+    for (size_t k = 0; k < m; ++k) {
+      const size_t c = factor_->order.empty() ? k : static_cast<size_t>(factor_->order[k]);
+      diagonal_[c] = factor_->upper(static_cast<int64_t>(k), static_cast<int64_t>(k));
+      inverse_diagonal_[c] = factor_->inverse_diagonal[k];
+    }
+  }
+
+  bool present() const { return factor_ != nullptr; }
+  WeightView upper() const { return present() ? factor_->upper.view() : WeightView(); }
+  std::span<const float> diagonal() const { return diagonal_; }
+  std::span<const float> inverse_diagonal() const { return inverse_diagonal_; }
+  std::span<const int32_t> dead() const { return present() ? std::span<const int32_t>(factor_->dead) : std::span<const int32_t>(); }
+  std::vector<int64_t> order(int64_t cols) const {
+    std::vector<int64_t> out(static_cast<size_t>(cols));
+    if (present() && !factor_->order.empty()) std::copy(factor_->order.begin(), factor_->order.end(), out.begin());
+    else std::iota(out.begin(), out.end(), int64_t{0});
+    return out;
+  }
+  void report(Trace& trace) const {
+    if (!present()) return;
+    trace.scalar("hessian.percdamp", factor_->percdamp);
+    trace.scalar("hessian.damping_retries", factor_->retries);
+    trace.scalar("hessian.dead_columns", static_cast<double>(factor_->dead.size()));
+  }
+
+ private:
+  const HessianFactor* factor_ = nullptr;
+  HessianFactor own_;
+  std::vector<float> diagonal_, inverse_diagonal_;
 };
 
-void trace_block(Trace& trace, const SaliencyMask& mask, const GroupMap& groups, int64_t first_column) {
-  if (!trace.enabled()) return;
-  const std::string suffix = first_column == 0 ? "" : fmt::format("@{}", first_column);
-  std::vector<double> bits(static_cast<size_t>(mask.rows() * mask.cols()));
-  for (int64_t i = 0; i < mask.rows(); ++i)
-    for (int64_t j = 0; j < mask.cols(); ++j) bits[static_cast<size_t>(i * mask.cols() + j)] = mask.test(i, j) ? 1 : 0;
-  trace.array("mask" + suffix, {mask.rows(), mask.cols()}, std::move(bits));
-  std::vector<double> labels(static_cast<size_t>(mask.rows() * mask.cols()));
-  for (int64_t i = 0; i < mask.rows(); ++i)
-    for (int64_t j = 0; j < mask.cols(); ++j) labels[static_cast<size_t>(i * mask.cols() + j)] = groups.at(i, j);
-  trace.array("labels" + suffix, {mask.rows(), mask.cols()}, std::move(labels));
+// The best of several pipelines for this matrix, by the objective of their thresholds on a sample of its rows.
+int choose_alternative(const PipelineFactory& factory, const MatrixJob& job, const Backend& backend, Trace& trace) {
+  if (factory.alternatives() == 1) return 0;
+  const WeightView w = job.weights;
+  Trace silent(false);
+  struct Input {
+    Matrix sample;
+    double bits = 0;
+    std::unique_ptr<Calibration> calibration;
+  };
+  // Alternatives are independent, so they run side by side; the choice among them does not depend on which finishes first. Most
+  // share their transform, which works on the whole matrix: it is applied once.
+  std::map<std::string, Input> inputs;
+  for (int a = 0; a < factory.alternatives(); ++a) {
+    const Pipeline p = factory.make(a);
+    const auto [it, fresh] = inputs.try_emplace(factory.transform_key(a));
+    if (!fresh && (it->second.calibration->present() || !p.needs_calibration())) continue;
+    const std::unique_ptr<FittedTransform> t = p.transform->fit(BlockContext{w, 0, backend, job.id, job.seed, p.numerics, &silent});
+    it->second.calibration = std::make_unique<Calibration>(p, job, *t, backend);
+    if (!fresh) continue;
+    Matrix storage;
+    const WeightView v = transformed(p, *t, w, storage, backend);
+    std::optional<Matrix> sample = trial_sample(v, p.trial_weights);
+    it->second.sample = sample ? std::move(*sample) : Matrix::copy(v);
+    it->second.bits = parameter_bits(p, *t, w.size());
+  }
+  std::vector<double> objectives(static_cast<size_t>(factory.alternatives()));
+  std::vector<std::exception_ptr> failures(objectives.size());
+#pragma omp parallel for schedule(dynamic)
+  for (int a = 0; a < factory.alternatives(); ++a) {
+    try {
+      Trace unheard(false);
+      const Pipeline p = factory.make(a);
+      const Input& input = inputs.at(factory.transform_key(a));
+      BlockContext ctx{input.sample.view(), 0, backend, job.id, job.seed, p.numerics, &unheard};
+      ctx.factor_diagonal = input.calibration->diagonal();
+      ctx.inverse_diagonal = input.calibration->inverse_diagonal();
+      objectives[static_cast<size_t>(a)] = BlockPlanner(p, ctx, w.rows, input.bits).plan(true).objective;
+    } catch (...) {
+      failures[static_cast<size_t>(a)] = std::current_exception();
+    }
+  }
+  for (const std::exception_ptr& f : failures)
+    if (f) std::rethrow_exception(f);
+  int best = 0;
+  for (size_t a = 0; a < objectives.size(); ++a) {
+    trace.scalar(fmt::format("alternative.{}.objective", a), objectives[a]);
+    if (objectives[a] < objectives[static_cast<size_t>(best)]) best = static_cast<int>(a);
+  }
+  return best;
 }
+
+// One matrix on its way through one pipeline.
+class MatrixCoder {
+ public:
+  MatrixCoder(const Pipeline& p, const MatrixJob& job, const Backend& backend, Trace& trace)
+      : p_(p), job_(job), backend_(backend), trace_(trace), writer_(p.numerics), decoded_(job.weights.rows, job.weights.cols) {}
+
+  void run() {
+    const WeightView w = job_.weights;
+    transform_ = p_.transform->fit(context(w, 0));
+    transform_->emit(writer_);
+    transform_bits_ = parameter_bits(p_, *transform_, w.size());
+    Matrix transformed_storage;
+    original_ = transformed(p_, *transform_, w, transformed_storage, backend_);
+    const Calibration calibration(p_, job_, *transform_, backend_);
+    calibration.report(trace_);
+    calibration_ = &calibration;
+    order_ = calibration.order(w.cols);
+    prepare_work();
+    make_segments();
+
+    fit_upfront();
+    ColumnCoderJob coding{p_, backend_, weights_, {}, order_, {}, unsalient_, salient_, {}, decoded_.view()};
+    if (p_.compensator->needs_calibration()) {
+      coding.work = work_.view();
+      coding.factor = calibration.upper();
+    }
+    coding.fit_segments = [this](int64_t first, int64_t last) { fit_due(first, last); };
+    const double loss = code_columns(coding);
+    if (p_.compensator->needs_calibration()) trace_.scalar("compensation.loss", loss);
+    emit();
+    calibration_ = nullptr;
+  }
+
+  PlaneWriter& writer() { return writer_; }
+  const SaliencyMask& mask() const { return *mask_; }
+  Matrix& decoded() { return decoded_; }
+  const FittedTransform& transform() const { return *transform_; }
+  double weight_bits() const { return weight_bits_; }
+  double scale_words() const { return scale_words_; }
+  int64_t groups() const { return groups_; }
+
+ private:
+  BlockContext context(WeightView v, int64_t first) const {
+    return BlockContext{v, first, backend_, job_.id, job_.seed, p_.numerics, &trace_};
+  }
+
+  // The weights in the order of work, dead columns zeroed where asked for: a copy only when something will change it.
+  void prepare_work() {
+    const bool zero = p_.zero_dead_columns && !calibration_->dead().empty();
+    const bool permuted = p_.activation_order;
+    if (!zero && !permuted && !p_.compensator->needs_calibration()) {
+      cleaned_ = weights_ = original_;
+      return;
+    }
+    work_ = Matrix(original_.rows, original_.cols);
+#pragma omp parallel for schedule(static) if (work_.size() > 1 << 14)
+    for (int64_t i = 0; i < work_.rows(); ++i)
+      for (int64_t k = 0; k < work_.cols(); ++k) work_(i, k) = original_(i, order_[static_cast<size_t>(k)]);
+    position_.resize(order_.size());
+    for (size_t k = 0; k < order_.size(); ++k) position_[static_cast<size_t>(order_[k])] = static_cast<int64_t>(k);
+    if (zero)
+      for (const int32_t c : calibration_->dead())
+        for (int64_t i = 0; i < work_.rows(); ++i) work_(i, position_[static_cast<size_t>(c)]) = 0;
+    weights_ = work_.view();
+    // Upfront fits on cleaned weights run before compensation begins: they may read the working copy where it is in stored order.
+    if (!permuted) {
+      cleaned_ = weights_;
+    } else {
+      cleaned_storage_ = Matrix::copy(original_);
+      if (zero)
+        for (const int32_t c : calibration_->dead())
+          for (int64_t i = 0; i < cleaned_storage_.rows(); ++i) cleaned_storage_(i, c) = 0;
+      cleaned_ = cleaned_storage_.view();
+    }
+  }
+
+  void make_segments() {
+    const int64_t m = job_.weights.cols;
+    if (p_.scattered_segments()) {
+      sets_ = ordered_segments(order_, p_.scope.columns);
+      if (static_cast<int64_t>(sets_.size()) > kMostScattered)
+        throw RunError("{}: {} segments of {} columns with column_order activation; expected at most {}; use wider segments, or fit them upfront "
+                       "(segment_weights: cleaned)",
+                       job_.id.name, sets_.size(), p_.scope.columns, kMostScattered);
+      salient_sets_ = sets_;
+    } else {
+      sets_ = contiguous_segments(m, p_.scope.columns);
+      salient_sets_ = contiguous_segments(m, p_.salient_scope.columns);
+    }
+    plans_.resize(sets_.size());
+    for (const ColumnSet& s : sets_) unsalient_.push_back({s, nullptr});
+    if (!p_.saliency->never_selects()) {
+      for (const ColumnSet& s : salient_sets_) salient_.push_back({s, nullptr});
+      salient_masks_.assign(salient_sets_.size(), SaliencyMask::none(0, 0));
+    }
+  }
+
+  // The columns of a set as they are at the moment the scope says, in stored order.
+  WeightView weights_of(const ColumnSet& set, Scope::Weights when, Matrix& storage) const {
+    if (when == Scope::Weights::kOriginal) return set.gather(original_, storage);
+    if (when == Scope::Weights::kCleaned) return set.gather(cleaned_, storage);
+    if (!p_.activation_order) return set.gather(weights_, storage);
+    storage = Matrix(weights_.rows, set.size());
+    for (int64_t i = 0; i < storage.rows(); ++i)
+      for (int64_t k = 0; k < set.size(); ++k) storage(i, k) = weights_(i, position_[static_cast<size_t>(set[k])]);
+    return storage.view();
+  }
+
+  struct SegmentContext {
+    Matrix storage;
+    std::vector<float> diagonal, inverse_diagonal;
+    std::optional<BlockContext> ctx;
+  };
+  void open(SegmentContext& s, const ColumnSet& set, Scope::Weights when) const {
+    s.diagonal = set.gather(calibration_->diagonal());
+    s.inverse_diagonal = set.gather(calibration_->inverse_diagonal());
+    s.ctx.emplace(context(weights_of(set, when, s.storage), set.first()));
+    s.ctx->factor_diagonal = s.diagonal;
+    s.ctx->inverse_diagonal = s.inverse_diagonal;
+  }
+
+  void fit_unsalient(size_t index) {
+    SegmentContext s;
+    open(s, sets_[index], p_.scope.weights);
+    const BlockContext& ctx = *s.ctx;
+    SegmentPlan& plan = plans_[index];
+    const std::optional<Matrix> sample =
+        p_.threshold->needs_trials() && !p_.saliency->never_selects() ? trial_sample(ctx.weights, p_.trial_weights) : std::nullopt;
+    const BlockPlanner planner(p_, ctx, job_.weights.rows, transform_bits_);
+    if (sample) {
+      // Search on the sample, then cut the segment itself at the ratio found.
+      BlockContext sub = ctx;
+      sub.weights = sample->view();
+      plan = planner.plan_at_ratio(BlockPlanner(p_, sub, job_.weights.rows, transform_bits_).plan(false).mask.ratio());
+    } else {
+      plan = planner.plan(false);
+    }
+    trace_segment(plan, sets_[index]);
+    unsalient_[index].fit = p_.quantizer->fit(ctx, unsalient_of(plan.mask), plan.groups, plan.threshold);
+    unsalient_[index].fit->start_coding();
+    place_mask(plan.mask, sets_[index]);
+  }
+
+  void place_mask(const SaliencyMask& mask, const ColumnSet& set) {
+    salient_count_ += mask.count();
+    if (mask.shape() == MaskShape::kNone) return;
+    shape_ = mask.shape();
+    if (whole_.rows() == 0) whole_ = BitMask(shape_ == MaskShape::kElements ? job_.weights.rows : 1, job_.weights.cols);
+    set.place(mask.bits(), whole_);
+  }
+
+  SaliencyMask whole_mask() const {
+    if (shape_ == MaskShape::kNone) return SaliencyMask::none(job_.weights.rows, job_.weights.cols);
+    return shape_ == MaskShape::kElements ? SaliencyMask::elements(whole_) : SaliencyMask::columns(job_.weights.rows, whole_);
+  }
+
+  void fit_salient(size_t index) {
+    SaliencyMask& mask = salient_masks_[index];
+    mask = salient_sets_[index].gather(whole_mask());
+    if (mask.count() == 0) {
+      mask = SaliencyMask::none(job_.weights.rows, salient_sets_[index].size());
+      return;
+    }
+    SegmentContext s;
+    open(s, salient_sets_[index], p_.salient_scope.weights);
+    // The score at the cut of the segment it lies in; of the first one where it spans several.
+    double threshold = 0;
+    for (size_t k = 0; k < sets_.size() && threshold == 0; ++k)
+      if (sets_[k].first() + sets_[k].size() > salient_sets_[index].first()) threshold = plans_[k].threshold;
+    salient_[index].fit =
+        p_.salient_quantizer->fit(*s.ctx, salient_of(mask), GroupMap::single(job_.weights.rows, salient_sets_[index].size()), threshold);
+    salient_[index].fit->start_coding();
+  }
+
+  bool late(const Scope& scope) const { return scope.weights == Scope::Weights::kCompensated; }
+
+  void fit_upfront() {
+    if (!late(p_.scope))
+      for (size_t k = 0; k < sets_.size(); ++k) fit_unsalient(k);
+    if (!late(p_.salient_scope))
+      for (size_t k = 0; k < salient_.size(); ++k) fit_salient(k);
+  }
+
+  // Fits the segments whose first column, in the order of work, lies in [first, last).
+  void fit_due(int64_t first, int64_t last) {
+    const auto begins = [&](const ColumnSet& set) {
+      int64_t at = set.first();
+      if (p_.activation_order) {
+        at = order_.empty() ? 0 : static_cast<int64_t>(order_.size());
+        for (const int64_t c : set.columns()) at = std::min(at, position_[static_cast<size_t>(c)]);
+      }
+      return at >= first && at < last;
+    };
+    if (late(p_.scope))
+      for (size_t k = 0; k < sets_.size(); ++k)
+        if (begins(sets_[k])) fit_unsalient(k);
+    if (late(p_.salient_scope))
+      for (size_t k = 0; k < salient_.size(); ++k)
+        if (begins(salient_sets_[k])) fit_salient(k);
+  }
+
+  void emit() {
+    if (p_.scattered_segments() && sets_.size() > 1) {
+      std::vector<uint8_t> ids(static_cast<size_t>(job_.weights.cols));
+      for (size_t k = 0; k < sets_.size(); ++k)
+        for (const int64_t c : sets_[k].columns()) ids[static_cast<size_t>(c)] = static_cast<uint8_t>(k);
+      writer_.symbols(kColumnSegments, Role::kGroupIndex, static_cast<int>(sets_.size()), std::move(ids));
+    }
+    for (size_t k = 0; k < sets_.size(); ++k) {
+      const GroupMap& groups = plans_[k].groups;
+      writer_.integer("groups", groups.groups);
+      if (!groups.implied && groups.groups > 1)
+        writer_.symbols("group_index", Role::kGroupIndex, static_cast<int>(groups.groups), label_symbols(groups, unsalient_of(plans_[k].mask)));
+      emit_fit(*unsalient_[k].fit);
+      groups_ = std::max(groups_, groups.groups);
+    }
+    writer_.set_prefix(kSalientPrefix);
+    for (CodedSegment& s : salient_)
+      if (s.fit) emit_fit(*s.fit);
+    writer_.set_prefix("");
+    mask_ = whole_mask();
+  }
+  void emit_fit(FittedQuantizer& q) {
+    q.emit(writer_);
+    weight_bits_ += q.paper_count().weight_bits;
+    scale_words_ += q.paper_count().scale_words;
+  }
+
+  void trace_segment(const SegmentPlan& plan, const ColumnSet& set) const {
+    if (!trace_.enabled()) return;
+    const SaliencyMask& mask = plan.mask;
+    const std::string suffix = set.first() == 0 ? "" : fmt::format("@{}", set.first());
+    std::vector<double> bits(static_cast<size_t>(mask.rows() * mask.cols())), labels(bits.size());
+    for (int64_t i = 0; i < mask.rows(); ++i)
+      for (int64_t j = 0; j < mask.cols(); ++j) {
+        bits[static_cast<size_t>(i * mask.cols() + j)] = mask.test(i, j) ? 1 : 0;
+        labels[static_cast<size_t>(i * mask.cols() + j)] = plan.groups.at(i, j);
+      }
+    trace_.array("mask" + suffix, {mask.rows(), mask.cols()}, std::move(bits));
+    trace_.array("labels" + suffix, {mask.rows(), mask.cols()}, std::move(labels));
+  }
+
+  const Pipeline& p_;
+  const MatrixJob& job_;
+  const Backend& backend_;
+  Trace& trace_;
+  PlaneWriter writer_;
+  Matrix decoded_, work_, cleaned_storage_;
+  std::unique_ptr<FittedTransform> transform_;
+  const Calibration* calibration_ = nullptr;
+  double transform_bits_ = 0;
+  WeightView original_, cleaned_, weights_;
+  std::vector<int64_t> order_, position_;
+  std::vector<ColumnSet> sets_, salient_sets_;
+  std::vector<SegmentPlan> plans_;              // of sets_; masks and groups outlive the fits that refer to them
+  std::vector<SaliencyMask> salient_masks_;     // of salient_sets_
+  std::vector<CodedSegment> unsalient_, salient_;
+  BitMask whole_;
+  MaskShape shape_ = MaskShape::kNone;
+  std::optional<SaliencyMask> mask_;
+  int64_t groups_ = 0, salient_count_ = 0;
+  double weight_bits_ = 0, scale_words_ = 0;
+};
 
 }  // namespace
 
@@ -275,152 +444,28 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   check_finite(stats, job);
 
   MatrixResult result;
-  const auto context = [&](WeightView v, int64_t first, const Pipeline& p, Trace& t) {
-    return BlockContext{v, first, backend, job.id, job.seed, p.numerics, &t};
-  };
-  const auto transformed = [&](const Pipeline& p, const FittedTransform& t, Matrix& storage) -> WeightView {
-    if (p.transform->is_identity()) return w;
-    storage = Matrix::copy(w);
-    t.apply(storage.view(), backend);
-    return storage.view();
-  };
-  const auto transform_bits = [&](const Pipeline& p, const FittedTransform& t) {
-    return static_cast<double>(t.number_count()) * (p.numerics == Numerics::kPacked ? 16 : 32) / static_cast<double>(w.size());
-  };
-
-  if (factory.alternatives() > 1) {
-    // Alternatives are independent, so they run side by side; the choice among them does not depend on which finishes first.
-    struct Transformed {
-      Matrix sample;
-      double bits = 0;
-    };
-    // Most alternatives share their transform, which works on the whole matrix: it is applied once.
-    std::map<std::string, Transformed> inputs;
-    for (int a = 0; a < factory.alternatives(); ++a) {
-      const Pipeline p = factory.make(a);
-      const auto [it, fresh] = inputs.try_emplace(factory.transform_key(a));
-      if (!fresh) continue;
-      const std::unique_ptr<FittedTransform> t = p.transform->fit(context(w, 0, p, silent));
-      Matrix storage;
-      const WeightView v = transformed(p, *t, storage);
-      std::optional<Matrix> sample = trial_sample(v, p.trial_weights);
-      it->second = {sample ? std::move(*sample) : Matrix::copy(v), transform_bits(p, *t)};
-    }
-    std::vector<double> objectives(static_cast<size_t>(factory.alternatives()));
-    std::vector<std::exception_ptr> failures(objectives.size());
-#pragma omp parallel for schedule(dynamic)
-    for (int a = 0; a < factory.alternatives(); ++a) {
-      try {
-        Trace unheard(false);
-        const Pipeline p = factory.make(a);
-        const Transformed& input = inputs.at(factory.transform_key(a));
-        const BlockContext ctx = context(input.sample.view(), 0, p, unheard);
-        objectives[static_cast<size_t>(a)] = BlockPlanner(p, ctx, w.rows, input.bits).plan(true).objective;
-      } catch (...) {
-        failures[static_cast<size_t>(a)] = std::current_exception();
-      }
-    }
-    for (const std::exception_ptr& f : failures)
-      if (f) std::rethrow_exception(f);
-    for (size_t a = 0; a < objectives.size(); ++a) {
-      trace.scalar(fmt::format("alternative.{}.objective", a), objectives[a]);
-      if (objectives[a] < objectives[static_cast<size_t>(result.alternative)]) result.alternative = static_cast<int>(a);
-    }
-  }
-
+  result.alternative = choose_alternative(factory, job, backend, trace);
   const Pipeline p = factory.make(result.alternative);
-  const std::unique_ptr<FittedTransform> transform = p.transform->fit(context(w, 0, p, trace));
-  PlaneWriter writer(p.numerics);
-  transform->emit(writer);
-  Matrix work;
-  WeightView current = transformed(p, *transform, work);
-  if (p.compensator->needs_calibration()) {
-    if (job.stats == nullptr || job.stats->gram.data == nullptr)
-      throw RunError("{}: its compensator needs a Gram matrix and none was given; expected calibration statistics; add a calibration section or --gram", job.id.name);
-    if (work.size() == 0) work = Matrix::copy(w);
-    current = work.view();
-  }
+  MatrixCoder coder(p, job, backend, trace);
+  coder.run();
+  result.packed = store_planes(p, coder.writer(), coder.mask(), result.alternative);
 
-  const int64_t block = p.block_columns > 0 ? p.block_columns : w.cols;
-  Matrix decoded(w.rows, w.cols);
-  BitMask whole_elements, whole_columns(1, w.cols);
-  MaskShape shape = MaskShape::kNone;
-  double weight_bits = 0, scale_words = transform->paper_scale_words();
-  int64_t salient = 0;
-  SaliencyMask last_mask = SaliencyMask::none(w.rows, w.cols);
-  for (int64_t first = 0; first < w.cols; first += block) {
-    const int64_t last = std::min(first + block, w.cols);
-    const BlockContext ctx = context(current.columns(first, last), first, p, trace);
-    const std::optional<Matrix> sample = p.threshold->needs_trials() && !p.saliency->never_selects() ? trial_sample(ctx.weights, p.trial_weights) : std::nullopt;
-    BlockPlan plan;
-    if (sample) {
-      // Search on the sample, then cut the block itself at the ratio found.
-      const BlockContext sub = context(sample->view(), first, p, trace);
-      const BlockPlanner planner(p, sub, w.rows, transform_bits(p, *transform));
-      const double ratio = planner.plan(false).mask.ratio();
-      const std::unique_ptr<SaliencyScores> scores = p.saliency->score(ctx);
-      const Cut cut{Cut::Unit::kRatio, ratio};
-      plan.mask = ratio > 0 ? scores->select(cut) : SaliencyMask::none(w.rows, last - first);
-      if (plan.mask.count() == 0) plan.mask = SaliencyMask::none(w.rows, last - first);
-      plan.threshold = ratio > 0 ? scores->threshold(cut) : 0;
-      plan.groups = p.grouping->prepare(ctx, plan.mask, std::nullopt)->assign(ctx, plan.mask);
-    } else {
-      plan = BlockPlanner(p, ctx, w.rows, transform_bits(p, *transform)).plan(false);
-    }
-    trace_block(trace, plan.mask, plan.groups, first);
-
-    const Selection own = unsalient_of(plan.mask), own_salient = salient_of(plan.mask);
-    std::unique_ptr<FittedQuantizer> unsalient = p.quantizer->fit(ctx, own, plan.groups, plan.threshold);
-    std::unique_ptr<FittedQuantizer> salient_fit;
-    if (plan.mask.shape() != MaskShape::kNone)
-      salient_fit = p.salient_quantizer->fit(ctx, own_salient, GroupMap::single(w.rows, last - first), plan.threshold);
-    unsalient->start_coding();
-    if (salient_fit) salient_fit->start_coding();
-    const View<float> out = decoded.view().columns(first, last);
-    const int64_t step = p.compensator->columnwise() ? 1 : last - first;
-    for (int64_t c = 0; c < last - first; c += step) {
-      unsalient->encode(ctx.weights.columns(c, c + step), 0, c, out.columns(c, c + step));
-      if (salient_fit) salient_fit->encode(ctx.weights.columns(c, c + step), 0, c, out.columns(c, c + step));
-    }
-
-    writer.integer("groups", plan.groups.groups);
-    if (!plan.groups.implied && plan.groups.groups > 1)
-      writer.symbols("group_index", Role::kGroupIndex, static_cast<int>(plan.groups.groups), label_symbols(plan.groups, own));
-    for (FittedQuantizer* q : {unsalient.get(), salient_fit.get()}) {
-      if (q == nullptr) continue;
-      q->emit(writer);
-      weight_bits += q->paper_count().weight_bits;
-      scale_words += q->paper_count().scale_words;
-    }
-    if (plan.mask.shape() == MaskShape::kElements) {
-      if (whole_elements.rows() == 0) whole_elements = BitMask(w.rows, w.cols);
-      place_columns(whole_elements, plan.mask.bits(), first);
-      shape = MaskShape::kElements;
-    } else if (plan.mask.shape() == MaskShape::kColumns) {
-      place_columns(whole_columns, plan.mask.bits(), first);
-      shape = MaskShape::kColumns;
-    }
-    result.groups = std::max(result.groups, plan.groups.groups);
-    salient += plan.mask.count();
-  }
-  SaliencyMask mask = SaliencyMask::none(w.rows, w.cols);
-  if (shape == MaskShape::kElements) mask = SaliencyMask::elements(std::move(whole_elements));
-  if (shape == MaskShape::kColumns) mask = SaliencyMask::columns(w.rows, std::move(whole_columns));
-  result.packed = store_planes(p, writer, mask, result.alternative);
-
+  Matrix decoded = std::move(coder.decoded());
   if (!p.transform->is_identity()) {
     PlaneWriter transform_planes(p.numerics);
-    transform->emit(transform_planes);
+    coder.transform().emit(transform_planes);
     PlaneReader reader(transform_planes.symbol_planes(), transform_planes.number_planes(), transform_planes.integers(), job.id.name);
     p.transform->invert(reader, decoded.view(), backend);
   }
   const double n = static_cast<double>(w.size());
   result.relative_error = stats.moments.sq_sum > 0 ? backend.squared_distance(w, decoded.view()) / stats.moments.sq_sum : 0;
   result.dequantized = std::move(decoded);
-  result.salient_ratio = static_cast<double>(salient) / n;
+  result.salient_ratio = static_cast<double>(coder.mask().count()) / n;
+  result.groups = coder.groups();
   result.storage.weights = w.size();
   result.storage.bytes = storage_by_role(result.packed);
-  result.storage.paper_weight_bits = weight_bits / n;
+  result.storage.paper_weight_bits = coder.weight_bits() / n;
+  const double scale_words = coder.scale_words() + coder.transform().paper_scale_words();
   result.storage.paper_scaling_bits = p.paper_formula == PaperFormula::kNominal ? 16 * scale_words / n : 0;
   result.seconds = now_seconds() - started;
   trace.scalar("salient_ratio", result.salient_ratio);
@@ -438,20 +483,47 @@ Matrix decode_matrix(const PipelineFactory& factory, const QuantizedMatrix& pack
   PlaneReader reader = load_planes(p, header, packed, name);
   const SaliencyMask mask = load_mask(p, header, packed, name);
   Matrix out(packed.rows, packed.cols);
-  const int64_t block = p.block_columns > 0 ? p.block_columns : packed.cols;
-  for (int64_t first = 0; first < packed.cols; first += block) {
-    const int64_t last = std::min(first + block, packed.cols);
-    const SaliencyMask part = mask_columns(mask, first, last);
-    const int64_t groups = reader.integer("groups", 1, p.grouping->max_groups(packed.rows, last - first));
-    GroupMap map = p.grouping->layout(packed.rows, last - first, groups);
+
+  std::vector<ColumnSet> sets, salient_sets;
+  const int64_t count = p.scope.columns > 0 ? (packed.cols + p.scope.columns - 1) / p.scope.columns : 1;
+  if (p.scattered_segments() && count > 1) {
+    if (count > kMostScattered)
+      throw ResourceError("{}: {} segments in stored order; expected at most {}; the packed file does not match its config.json", name, count, kMostScattered);
+    sets = salient_sets = segments_of_ids(reader.symbols(kColumnSegments, packed.cols, static_cast<int>(count)), count);
+    for (size_t k = 0; k < sets.size(); ++k)
+      if (sets[k].size() != std::min(p.scope.columns, packed.cols - static_cast<int64_t>(k) * p.scope.columns))
+        throw ResourceError("{}: segment {} has {} columns; expected {}; the packed file is damaged", name, k, sets[k].size(), p.scope.columns);
+  } else {
+    sets = contiguous_segments(packed.cols, p.scope.columns);
+    salient_sets = contiguous_segments(packed.cols, p.salient_scope.columns);
+  }
+  // Decodes into the columns of a set: in place where they stand side by side.
+  const auto into = [&](const ColumnSet& set, const auto& decode) {
+    if (set.contiguous()) return decode(out.view().columns(set.first(), set.first() + set.size()));
+    Matrix part;
+    set.gather(out.view(), part);
+    decode(part.view());
+    set.scatter(part.view(), out.view());
+  };
+  for (const ColumnSet& set : sets) {
+    const SaliencyMask part = set.gather(mask);
+    const int64_t groups = reader.integer("groups", 1, p.grouping->max_groups(packed.rows, set.size()));
+    GroupMap map = p.grouping->layout(packed.rows, set.size(), groups);
     if (!map.implied) {
       if (groups > 1) fill_labels(map, unsalient_of(part), reader);
-      else map = GroupMap::single(packed.rows, last - first);
+      else map = GroupMap::single(packed.rows, set.size());
     }
-    const View<float> block_out = out.view().columns(first, last);
-    p.quantizer->decode(reader, unsalient_of(part), map, block_out);
-    if (part.count() > 0) p.salient_quantizer->decode(reader, salient_of(part), GroupMap::single(packed.rows, last - first), block_out);
+    into(set, [&](View<float> columns) { p.quantizer->decode(reader, unsalient_of(part), map, columns); });
   }
+  reader.set_prefix(kSalientPrefix);
+  for (const ColumnSet& set : salient_sets) {
+    const SaliencyMask part = set.gather(mask);
+    if (part.count() == 0) continue;
+    into(set, [&](View<float> columns) {
+      p.salient_quantizer->decode(reader, salient_of(part), GroupMap::single(packed.rows, set.size()), columns);
+    });
+  }
+  reader.set_prefix("");
   p.transform->invert(reader, out.view(), backend);
   reader.expect_consumed();
   return out;

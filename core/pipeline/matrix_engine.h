@@ -2,12 +2,13 @@
 //
 // Steps for W (rows x cols):
 //   1  transform: W' = T(W); its parameters are stored
-//   2  for each block of columns (one block = the whole matrix unless block_columns is set):
+//   2  with calibration: the damped Hessian of the inputs of W' is factored; dead columns are zeroed; columns get their order
+//   3  for each segment of columns (segments.h), before coding or when coding reaches it:
 //        saliency scores -> threshold search (trials: mask, groups, fits, no coding) -> mask of salient weights
-//        grouping of the others -> fits of both quantizers -> codes, column by column if the compensator asks for it
-//        the compensator moves the error into columns still to be coded
-//   3  planes -> coders -> bytes
-//   4  What = T^-1(decoded); D = ||W - What||^2 / ||W||^2
+//        grouping of the others -> fits of both quantizers
+//   4  codes, column by column or block by block; the compensator moves the error into columns still to be coded
+//   5  planes -> coders -> bytes
+//   6  What = T^-1(decoded); D = ||W - What||^2 / ||W||^2
 //
 // decode_matrix sees the stored planes and the recipe only, and returns the same What bit for bit.
 #pragma once
@@ -15,6 +16,7 @@
 #include <map>
 #include <string>
 
+#include "core/pipeline/layer_hessian.h"
 #include "core/pipeline/pipeline.h"
 #include "core/strategy/context.h"
 
@@ -37,7 +39,7 @@ struct MatrixResult {
   MatrixStorage storage;
   double relative_error = 0;   // D
   double salient_ratio = 0;
-  int64_t groups = 0;          // largest over the blocks
+  int64_t groups = 0;          // largest over the segments
   int alternative = 0;
   double seconds = 0;
 };
@@ -46,11 +48,11 @@ struct MatrixJob {
   WeightView weights;
   MatrixId id;
   uint64_t seed = 0;
-  const CalibrationStats* stats = nullptr;
+  const LayerHessian* hessian = nullptr;  // of the layer's inputs; needed by pipelines that calibrate
   Trace* trace = nullptr;  // may be null
 };
 
-// Throws RunError naming the matrix if weights are not finite or a component fails.
+// Throws RunError naming the matrix if weights are not finite, the Gram is missing or cannot be factored, or a component fails.
 MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& job, const Backend& backend);
 
 // Rebuilds What from stored planes. ResourceError naming the matrix and plane if they are damaged.

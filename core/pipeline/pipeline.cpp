@@ -16,6 +16,13 @@ const Value& slot(const Value& section, std::string_view path) {
 }
 int64_t integer(const Value& section, std::string_view key) { return config_detail::parse_int(slot(section, key), std::string(key)); }
 
+Scope scope_of(const Value& section, const std::string& prefix) {
+  const std::string& weights = slot(section, prefix + "segment_weights").text();
+  return {integer(section, prefix + "segment_columns"), weights == "original"  ? Scope::Weights::kOriginal
+                                                        : weights == "cleaned" ? Scope::Weights::kCleaned
+                                                                               : Scope::Weights::kCompensated};
+}
+
 template <class F>
 void for_each_slot(const Value& section, const Registries& r, F visit) {
   visit(r.transform, slot(section, "transform"), "pipeline.transform");
@@ -52,7 +59,12 @@ Pipeline PipelineFactory::make(int alternative) const {
   p.group_index_coder = r.coder.make(slot(s, "coder.group_index"), "pipeline.coder.group_index");
   p.code_coder = r.coder.make(slot(s, "coder.codes"), "pipeline.coder.codes");
   p.sign_coder = r.coder.make(slot(s, "coder.signs"), "pipeline.coder.signs");
+  p.scope = scope_of(s, "");
+  p.salient_scope = scope_of(s, "salient_");
+  if (p.salient_scope.columns < 0) p.salient_scope.columns = p.scope.columns;
   p.block_columns = integer(s, "block_columns");
+  p.activation_order = slot(s, "column_order").text() == "activation";
+  p.zero_dead_columns = slot(s, "dead_columns").text() == "zero";
   p.trial_weights = integer(s, "trial_weights");
   p.numerics = numerics_;
   p.paper_formula = slot(s, "paper_formula").text() == "claimed_width" ? PaperFormula::kClaimedWidth : PaperFormula::kNominal;
@@ -76,8 +88,7 @@ std::vector<std::string> PipelineFactory::component_versions() const {
 
 bool PipelineFactory::needs_calibration() const {
   for (int a = 0; a < alternatives(); ++a) {
-    const Pipeline p = make(a);
-    if (p.compensator->needs_calibration() || p.saliency->needs_calibration()) return true;
+    if (make(a).needs_calibration()) return true;
   }
   return false;
 }

@@ -18,6 +18,16 @@ namespace sage {
 //   kClaimedWidth (the b of "b-bit" tables of RTN and GPTQ): weight bits alone.
 enum class PaperFormula { kNominal, kClaimedWidth };
 
+// What parameters are shared by, and when they are chosen: segments of `columns` columns (0 = the whole matrix), from the weights
+//   kOriginal     as they came (transformed), before dead columns are set to zero
+//   kCleaned      after that, before any compensation
+//   kCompensated  as they stand when coding reaches the segment
+struct Scope {
+  enum class Weights { kOriginal, kCleaned, kCompensated };
+  int64_t columns = 0;
+  Weights weights = Weights::kCompensated;
+};
+
 struct Pipeline {
   std::unique_ptr<Transform> transform;
   std::unique_ptr<SaliencyFilter> saliency;
@@ -27,11 +37,20 @@ struct Pipeline {
   std::unique_ptr<Quantizer> salient_quantizer;
   std::unique_ptr<Compensator> compensator;
   std::unique_ptr<Coder> salient_index_coder, group_index_coder, code_coder, sign_coder;
-  int64_t block_columns = 0;  // 0 = the whole matrix is one block
+  Scope scope;                // of saliency, threshold, grouping and quantizer
+  Scope salient_scope;        // of the salient quantizer
+  int64_t block_columns = 0;  // columns between two updates of a compensator; 0 = one segment
+  bool activation_order = false;  // columns by descending diagonal of the Hessian (act-order) instead of as stored
+  bool zero_dead_columns = false; // weights whose inputs were all zero in calibration become zero
   int64_t trial_weights = 0;  // threshold trials look at about this many weights (evenly spaced rows); 0 = all
   Numerics numerics = Numerics::kPacked;
   PaperFormula paper_formula = PaperFormula::kNominal;
 
+  bool needs_calibration() const {
+    return compensator->needs_calibration() || saliency->needs_calibration() || zero_dead_columns || activation_order;
+  }
+  // Segments follow the order of work instead of the stored order: the file then holds the segment of every column.
+  bool scattered_segments() const { return activation_order && scope.weights == Scope::Weights::kCompensated && scope.columns > 0; }
   const Coder& coder(Role role) const {
     switch (role) {
       case Role::kSign: return *sign_coder;

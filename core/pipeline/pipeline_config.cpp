@@ -13,8 +13,17 @@ namespace {
 
 constexpr size_t kMaxAlternatives = 256;
 
+enum class ColumnOrder { kNatural, kActivation };
+enum class DeadColumns { kKeep, kZero };
+
 struct Scalars {
+  int64_t segment_columns = 0;
+  Scope::Weights segment_weights = Scope::Weights::kCompensated;
+  int64_t salient_segment_columns = -1;
+  Scope::Weights salient_segment_weights = Scope::Weights::kCompensated;
   int64_t block_columns = 0;
+  ColumnOrder column_order = ColumnOrder::kNatural;
+  DeadColumns dead_columns = DeadColumns::kKeep;
   Numerics numerics = Numerics::kPacked;
   int64_t trial_weights = 0;
   PaperFormula paper_formula = PaperFormula::kNominal;
@@ -22,9 +31,24 @@ struct Scalars {
 
 Schema<Scalars> scalar_schema() {
   constexpr int64_t kLargest = int64_t{1} << 40;
+  const auto weights = choices<Scope::Weights>({{"original", Scope::Weights::kOriginal},
+                                                {"cleaned", Scope::Weights::kCleaned},
+                                                {"compensated", Scope::Weights::kCompensated}});
   return Schema<Scalars>{}
+      .add("segment_columns", &Scalars::segment_columns, range(int64_t{0}, kLargest),
+           "Columns that are selected, grouped and fitted together; 0 = the whole matrix.")
+      .add("segment_weights", &Scalars::segment_weights, weights,
+           "The weights a segment is fitted on: original (before dead columns are zeroed), cleaned, or as compensation left them.")
+      .add("salient_segment_columns", &Scalars::salient_segment_columns, range(int64_t{-1}, kLargest),
+           "The same for the salient quantizer; -1 = as segment_columns.")
+      .add("salient_segment_weights", &Scalars::salient_segment_weights, weights, "The same for the salient quantizer.")
       .add("block_columns", &Scalars::block_columns, range(int64_t{0}, kLargest),
-           "Columns worked on at a time; 0 = the whole matrix is one block.")
+           "Columns between two updates of a compensator; 0 = one segment.")
+      .add("column_order", &Scalars::column_order,
+           choices<ColumnOrder>({{"natural", ColumnOrder::kNatural}, {"activation", ColumnOrder::kActivation}}),
+           "Columns worked through as stored, or by descending diagonal of the Hessian (act-order).")
+      .add("dead_columns", &Scalars::dead_columns, choices<DeadColumns>({{"keep", DeadColumns::kKeep}, {"zero", DeadColumns::kZero}}),
+           "Whether weights whose inputs were zero throughout calibration are set to zero first.")
       .add("numerics", &Scalars::numerics,
            choices<Numerics>({{"packed", Numerics::kPacked}, {"reference", Numerics::kReference}}),
            "Real parameters in FP16 as a deployed file holds them, or FP32 as released code computes.")
@@ -77,6 +101,7 @@ const char* unit_name(Cut::Unit unit) {
   switch (unit) {
     case Cut::Unit::kSigmas: return "a number of standard deviations";
     case Cut::Unit::kCount: return "a number of columns";
+    case Cut::Unit::kPercentile: return "a percentile of the scores";
     case Cut::Unit::kRatio: break;
   }
   return "a share of the weights";
@@ -115,6 +140,43 @@ void check_together(const Value& canonical, const Value& written, const Registri
   if (!saliency->never_selects() && !saliency->supports(threshold->unit()))
     throw UserError("{}: the threshold '{}' gives {}, which the saliency '{}' cannot be cut by; change one of them",
                     where("threshold"), type("threshold"), unit_name(threshold->unit()), type("saliency"));
+}
+
+// Segments, blocks and order must allow every part to be chosen before it is needed.
+void check_scopes(const Value& canonical, const Value& written, const Registries& r) {
+  const auto fail = [&](const char* key, const std::string& found, const std::string& expected) {
+    const Value* v = written.find(key);
+    throw UserError("{}: pipeline.{}: {}; expected {}", (v == nullptr ? written : *v).where().str(), key, found, expected);
+  };
+  const Scalars s = [&] {
+    Value scalars = Value::map();
+    for (const std::string& name : scalar_schema().names()) scalars.set(name, *canonical.find(name));
+    return scalar_schema().parse(scalars, "pipeline");
+  }();
+  const auto compensator = r.compensator.make(*canonical.find("compensator"), "pipeline.compensator");
+  const int64_t salient_columns = s.salient_segment_columns < 0 ? s.segment_columns : s.salient_segment_columns;
+  const int64_t block = s.block_columns > 0 ? s.block_columns : s.segment_columns;
+  const bool compensates = compensator->needs_calibration();
+  const auto nested = [](int64_t inner, int64_t outer) { return outer == 0 || (inner > 0 && outer % inner == 0); };
+  const auto check_blocks = [&](const char* key, int64_t columns) {
+    if (compensates && columns > 0 && !nested(columns, block) && !nested(block, columns))
+      fail(key, fmt::format("{} columns with blocks of {}", columns, block), "one to divide the other");
+  };
+  check_blocks("segment_columns", s.segment_columns);
+  check_blocks("salient_segment_columns", salient_columns);
+  const bool selection_is_late = compensates && s.segment_weights == Scope::Weights::kCompensated;
+  if (selection_is_late && s.salient_segment_weights != Scope::Weights::kCompensated)
+    fail("salient_segment_weights", "chosen before compensation while the salient weights are selected after it",
+         "segment_weights original or cleaned, or salient_segment_weights compensated");
+  if (selection_is_late && !nested(salient_columns, s.segment_columns))
+    fail("salient_segment_columns", fmt::format("segments of {} columns, selected in segments of {}", salient_columns, s.segment_columns),
+         "a divisor of segment_columns, because salient weights are selected on the way");
+  if (s.column_order == ColumnOrder::kActivation) {
+    if (!compensator->columnwise())
+      fail("column_order", "activation with a compensator that does not work column by column", "compensator gptq, or column_order natural");
+    if (selection_is_late && s.segment_columns > 0 && salient_columns != s.segment_columns)
+      fail("salient_segment_columns", "differs from segment_columns with column_order activation", "the same columns for both");
+  }
 }
 
 std::vector<std::string> known_keys() {
@@ -187,6 +249,7 @@ Value canonical_single(const Value& pipeline, const Registries& registries) {
     out.set(key, std::move(v));
   }
   check_together(out, pipeline, registries);
+  check_scopes(out, pipeline, registries);
   return out;
 }
 
@@ -287,7 +350,7 @@ Value canonical_pipeline(const Value& pipeline, const Registries& registries) {
       const std::string top = key.substr(0, key.find('.'));
       if (top == "alternatives" || top == "numerics" || top == "paper_formula" || top == "trial_weights")
         throw UserError(
-            "{}: '{}' inside pipeline.alternatives; expected components and block_columns: objectives of alternatives "
+            "{}: '{}' inside pipeline.alternatives; expected components, segments and blocks: objectives of alternatives "
             "must be comparable",
             member.key_where().str(), top);
       set_path(variant, key, member);

@@ -9,7 +9,13 @@
 //     salient_quantizer: {type: multibit}        # registry `quantizer`
 //     compensator:       {type: none}            # registry `compensator`
 //     coder: {salient_index: csr, group_index: raw, codes: raw, signs: raw}   # registry `coder`
-//     block_columns: 0          # 0 = the whole matrix is one block
+//     segment_columns: 0        # columns selected, grouped and fitted together; 0 = the whole matrix
+//     segment_weights: compensated          # original | cleaned | compensated: what a segment is fitted on
+//     salient_segment_columns: -1           # the same for the salient quantizer; -1 = as segment_columns
+//     salient_segment_weights: compensated
+//     block_columns: 0          # columns between two updates of a compensator; 0 = one segment
+//     column_order: natural     # natural | activation
+//     dead_columns: keep        # keep | zero
 //     numerics: packed          # packed = FP16 parameters as stored, reference = FP32
 //     trial_weights: 0          # weights a threshold trial looks at; 0 = all
 //     paper_formula: nominal    # nominal | claimed_width

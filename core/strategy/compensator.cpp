@@ -4,11 +4,11 @@
 
 namespace sage {
 
-void Compensator::column_done(WeightView, int64_t, View<float>, std::span<const float>, std::span<float>) const {
+void Compensator::column_done(WeightView, int64_t, View<float>, std::span<const float>, std::span<float>, const Backend&) const {
   throw Error(ExitCode::kInternalError, "compensator: does not work column by column");
 }
 
-void Compensator::block_error(WeightView, View<float>, WeightView, View<float>) const {
+void Compensator::block_error(WeightView, View<float>, WeightView, View<float>, const Backend&) const {
   throw Error(ExitCode::kInternalError, "compensator: does not work block by block");
 }
 

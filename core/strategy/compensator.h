@@ -23,9 +23,10 @@ class Compensator {
 
   // Column c of the block was coded to `decoded`, for some of the rows (others may be at work on other rows). The tile is
   // transposed: tile.row(c) is column c, k x rows. Writes the column's error and corrects tile rows c + 1 .. k - 1.
-  virtual void column_done(WeightView u, int64_t c, View<float> tile, std::span<const float> decoded, std::span<float> error) const;
+  virtual void column_done(WeightView u, int64_t c, View<float> tile, std::span<const float> decoded, std::span<float> error,
+                           const Backend& backend) const;
   // The error of a finished block, all n x k. May use `weights` as scratch.
-  virtual void block_error(WeightView u, View<float> weights, WeightView decoded, View<float> error) const;
+  virtual void block_error(WeightView u, View<float> weights, WeightView decoded, View<float> error, const Backend& backend) const;
 };
 
 }  // namespace sage

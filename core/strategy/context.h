@@ -14,13 +14,6 @@
 
 namespace sage {
 
-// Input statistics of one linear layer, in the layout of the calibration pass. gram = (2/N) sum X X^T, cols x cols, FP32.
-struct CalibrationStats {
-  View<const float> gram;
-  int64_t tokens = 0;
-  std::string digest;
-};
-
 // What components report about their choices: written to OUT.h5 by `matrix` and to /trace by runs. Off unless asked for, so
 // components test enabled() before they build a large array.
 class Trace {

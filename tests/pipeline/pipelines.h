@@ -50,7 +50,7 @@ inline std::vector<NamedPipeline> all_shapes_of_pipelines() {
       {"scaled", "{transform: {type: scale, mode: rank1}, saliency: sigma, threshold: {type: fixed, ratio: 0.01}, grouping: {type: kmeans, groups: 4}, quantizer: binary,"
                  " salient_quantizer: multibit, coder: {salient_index: csr}}"},
       {"rotated", "{transform: {type: hadamard}, saliency: none, threshold: {type: fixed}, grouping: single, quantizer: {type: binary, scale: rank1}, salient_quantizer: multibit}"},
-      {"blocks", "{block_columns: 48, saliency: sigma, threshold: {type: fixed, ratio: 0.03}, grouping: {type: kmeans, groups: 2}, quantizer: {type: binary, scale: row_group},"
+      {"blocks", "{segment_columns: 48, saliency: sigma, threshold: {type: fixed, ratio: 0.03}, grouping: {type: kmeans, groups: 2}, quantizer: {type: binary, scale: row_group},"
                  " salient_quantizer: multibit, coder: {salient_index: csr}}"},
       {"positional", "{saliency: sigma, threshold: {type: fixed, ratio: 0.01}, grouping: {type: positional}, quantizer: binary, salient_quantizer: multibit, coder: {salient_index: csr}}"},
       {"searched", "{saliency: sigma, threshold: {type: brent, objective: rate_distortion}, grouping: {type: kmeans, groups: 2}, quantizer: binary, salient_quantizer: {type: multibit,"
