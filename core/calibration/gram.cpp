@@ -1,0 +1,133 @@
+#include "core/calibration/gram.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "core/util/errors.h"
+
+namespace sage {
+
+const char* gram_precision_name(GramPrecision precision) { return precision == GramPrecision::kFp64 ? "fp64" : "fp32"; }
+
+GramAccumulator::GramAccumulator(std::string layer, int64_t cols, GramPrecision precision, const Backend& backend)
+    : layer_(std::move(layer)), cols_(cols), precision_(precision), backend_(backend) {
+  if (precision_ == GramPrecision::kFp64)
+    wide_.resize(static_cast<size_t>(cols * cols));
+  else
+    single_ = Matrix::zeros(cols, cols);
+}
+
+void GramAccumulator::add(WeightView x, int64_t sequences) {
+  if (x.cols != cols_ || sequences < 1)
+    throw Error(ExitCode::kInternalError, fmt::format("{}: inputs of {} columns for {} sequences; expected {} columns and at "
+                                                      "least one sequence; correct the caller",
+                                                      layer_, x.cols, sequences, cols_));
+  const auto before = static_cast<double>(sequences_), now = static_cast<double>(sequences_ + sequences);
+  bool finite = true;
+  if (precision_ == GramPrecision::kFp64) {
+    backend_.gram_update(x, before / now, 2.0 / now, View<double>(wide_.data(), cols_, cols_));
+    for (int64_t j = 0; j < cols_; ++j)
+      finite = finite && std::isfinite(wide_[static_cast<size_t>(j * cols_ + j)]);
+  } else {
+    backend_.gram_update(x, before / now, 2.0 / now, single_.view());
+    for (int64_t j = 0; j < cols_; ++j)
+      finite = finite && std::isfinite(single_(j, j));
+  }
+  if (!finite) {
+    // Squares cannot cancel, so every bad input shows on the diagonal; only then is it worth looking for.
+    for (int64_t t = 0; t < x.rows; ++t)
+      for (int64_t j = 0; j < cols_; ++j)
+        if (!std::isfinite(x(t, j)))
+          throw RunError(
+              "{}: its input is {} at token {}, column {} of calibration sequence {}; expected finite activations; check the "
+              "model's weights, and those of the layers quantized before it",
+              layer_, x(t, j), t, j, sequences_);
+    throw RunError(
+        "{}: sums of squared inputs overflow at calibration sequence {}; expected activations below 1e18; check the model's "
+        "weights, or set calibration.gram: fp64",
+        layer_, sequences_);
+  }
+  sequences_ += sequences;
+  tokens_ += x.rows;
+}
+
+Gram GramAccumulator::finish() {
+  if (tokens_ == 0)
+    throw RunError(
+        "{}: no calibration input was seen; expected at least one sequence; check that the layer runs in the forward pass",
+        layer_);
+  Gram g;
+  g.sequences = std::exchange(sequences_, 0);
+  g.tokens = std::exchange(tokens_, 0);
+  if (precision_ == GramPrecision::kFp64) {
+    g.matrix = Matrix(cols_, cols_);
+    for (int64_t i = 0; i < cols_; ++i)
+      for (int64_t j = i; j < cols_; ++j)
+        g.matrix(i, j) = static_cast<float>(wide_[static_cast<size_t>(i * cols_ + j)]);
+    wide_ = {};
+  } else {
+    g.matrix = std::move(single_);
+  }
+  constexpr int64_t kTile = 64;  // a column walk over whole rows would miss the cache at every step
+  for (int64_t r = 0; r < cols_; r += kTile)
+    for (int64_t c = 0; c <= r; c += kTile)
+      for (int64_t i = r; i < std::min(cols_, r + kTile); ++i)
+        for (int64_t j = c; j < std::min(i, c + kTile); ++j)
+          g.matrix(i, j) = g.matrix(j, i);
+  check_gram(g.matrix.view(), cols_, layer_);
+  return g;
+}
+
+void complete_gram(View<float> gram, const std::string& name) {
+  if (gram.rows != gram.cols)
+    throw UserError("{}: a Gram of {} x {}; expected a square matrix; check the dataset", name, gram.rows, gram.cols);
+  bool lower = false;
+  for (int64_t i = 0; i < gram.rows; ++i)
+    for (int64_t j = 0; j < i; ++j)
+      lower = lower || gram(i, j) != 0;
+  for (int64_t i = 0; i < gram.rows; ++i) {
+    for (int64_t j = 0; j < i; ++j) {
+      if (!lower) {
+        gram(i, j) = gram(j, i);
+        continue;
+      }
+      const double scale = std::sqrt(std::fabs(static_cast<double>(gram(i, i)) * gram(j, j)));
+      if (!(std::fabs(static_cast<double>(gram(i, j)) - gram(j, i)) <= 1e-3 * scale))
+        throw UserError(
+            "{}: entry ({}, {}) is {} and entry ({}, {}) is {}; expected a symmetric Gram, or zeros below the diagonal; check "
+            "how it was made",
+            name, i, j, gram(i, j), j, i, gram(j, i));
+    }
+  }
+}
+
+void check_gram(WeightView gram, int64_t cols, const std::string& layer) {
+  if (gram.rows != cols || gram.cols != cols)
+    throw RunError("{}: a Gram of {} x {}; expected {} x {}, one row for each input; check that Gram and weights belong together",
+                   layer, gram.rows, gram.cols, cols, cols);
+  double trace = 0;
+  for (int64_t j = 0; j < cols; ++j) {
+    if (!std::isfinite(gram(j, j)) || gram(j, j) < 0)
+      throw RunError("{}: entry {} of the Gram's diagonal is {}; expected a sum of squares; collect the calibration again", layer,
+                     j, gram(j, j));
+    trace += gram(j, j);
+  }
+  if (trace == 0)
+    throw RunError(
+        "{}: the Gram is all zero; expected inputs that are not zero; check the calibration text and that the layer runs in the "
+        "forward pass",
+        layer);
+}
+
+WeightView require_gram(const CalibrationStats* stats, int64_t cols, const std::string& layer) {
+  if (stats == nullptr || stats->gram.data == nullptr)
+    throw RunError(
+        "{}: no Gram; expected calibration statistics of its input; run with a calibration section, or give --gram for a single "
+        "matrix",
+        layer);
+  check_gram(stats->gram, cols, layer);
+  return stats->gram;
+}
+
+}  // namespace sage

@@ -1,0 +1,61 @@
+// The Gram ("Hessian") of a linear layer's inputs, accumulated over calibration sequences:
+//
+//   H = (2/N) sum_{s=1..N} X_s^T X_s        X_s: L x m, the layer's input for sequence s (GPTQ, arXiv:2210.17323, Sec. 3.1;
+//                                           m x L and X X^T there)
+//   H <- H (t-1)/t + (2/t) X_t^T X_t        as sequence t arrives: the mean over sequences of the sum over tokens
+//
+// The update is one symmetric rank-L update in FP32, as in the released code, or in FP64 with one rounding to FP32 at the end.
+// Where we differ from the released code: it multiplies X by sqrt(2/t) first, which costs a copy of X and changes last bits
+// only. Cost: L m (m + 1) operations a sequence; memory m^2 floats (doubles) while accumulating.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/backend/backend.h"
+#include "core/strategy/context.h"
+
+namespace sage {
+
+enum class GramPrecision { kFp32, kFp64 };
+const char* gram_precision_name(GramPrecision precision);  // "fp32", "fp64"
+
+struct Gram {
+  Matrix matrix;          // m x m, symmetric, both triangles
+  int64_t sequences = 0;  // N
+  int64_t tokens = 0;     // rows of all X together
+};
+
+// Deterministic: the result depends on the order of add() alone. Not for use from several threads.
+class GramAccumulator {
+ public:
+  // `layer` names the layer in messages; the backend must outlive the object.
+  GramAccumulator(std::string layer, int64_t cols, GramPrecision precision, const Backend& backend);
+  // `x` holds the inputs of `sequences` whole sequences, one below the other. RunError: an entry of x is NaN or infinite, or a
+  // sum overflows; names layer, token and column.
+  void add(WeightView x, int64_t sequences = 1);
+  // Ends the accumulation. RunError: nothing was added, or every input was zero (a Gram that would turn every calibrated method
+  // silently into rounding to nearest).
+  Gram finish();
+
+ private:
+  std::string layer_;
+  int64_t cols_;
+  GramPrecision precision_;
+  const Backend& backend_;
+  Matrix single_;
+  std::vector<double> wide_;
+  int64_t sequences_ = 0, tokens_ = 0;
+};
+
+// Makes an m x m Gram symmetric: a lower triangle of zeros is filled from the upper one. UserError: not square, or the lower
+// triangle holds something else than the upper one (relative to sqrt(H_ii H_jj) by more than 1e-3).
+void complete_gram(View<float> gram, const std::string& name);
+
+// The Gram a component needs for a layer with `cols` inputs. RunError naming the layer: none was collected, wrong size, NaN or
+// infinity or a negative number on the diagonal, all zero.
+WeightView require_gram(const CalibrationStats* stats, int64_t cols, const std::string& layer);
+void check_gram(WeightView gram, int64_t cols, const std::string& layer);
+
+}  // namespace sage
