@@ -60,6 +60,9 @@ void register_builtin(Registries& r) {
   r.transform.add<HadamardTransform>();
 
   r.compensator.add<NoCompensation>();
+  r.compensator.add<GptqCompensation>();
+  r.compensator.add<BlockCompensation>();
+  r.compensator.add<BlockExactCompensation>();
 
   r.coder.add<RawCoder>();
   r.coder.add<BitmapCoder>();

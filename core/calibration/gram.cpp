@@ -120,14 +120,4 @@ void check_gram(WeightView gram, int64_t cols, const std::string& layer) {
         layer);
 }
 
-WeightView require_gram(const CalibrationStats* stats, int64_t cols, const std::string& layer) {
-  if (stats == nullptr || stats->gram.data == nullptr)
-    throw RunError(
-        "{}: no Gram; expected calibration statistics of its input; run with a calibration section, or give --gram for a single "
-        "matrix",
-        layer);
-  check_gram(stats->gram, cols, layer);
-  return stats->gram;
-}
-
 }  // namespace sage

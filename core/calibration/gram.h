@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "core/backend/backend.h"
-#include "core/strategy/context.h"
 
 namespace sage {
 
@@ -53,9 +52,7 @@ class GramAccumulator {
 // triangle holds something else than the upper one (relative to sqrt(H_ii H_jj) by more than 1e-3).
 void complete_gram(View<float> gram, const std::string& name);
 
-// The Gram a component needs for a layer with `cols` inputs. RunError naming the layer: none was collected, wrong size, NaN or
-// infinity or a negative number on the diagonal, all zero.
-WeightView require_gram(const CalibrationStats* stats, int64_t cols, const std::string& layer);
+// RunError naming the layer: not cols x cols, NaN or infinity or a negative number on the diagonal, all zero.
 void check_gram(WeightView gram, int64_t cols, const std::string& layer);
 
 }  // namespace sage

@@ -51,7 +51,7 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     const double started = now_seconds();
     Trace trace(job.trace);
     const Matrix w = job.source.load_linear(site.name);
-    MatrixResult r = quantize_matrix(job.factory, {w.view(), {site.layer, site.name}, job.seed, nullptr, &trace}, job.backend);
+    MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .trace = &trace}, job.backend);
     job.source.release(site.name);
     MatrixReport m;
     m.name = site.name;

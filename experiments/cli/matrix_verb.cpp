@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 
+#include "core/calibration/gram.h"
 #include "core/model/safetensors.h"
 #include "core/pipeline/matrix_engine.h"
 #include "core/pipeline/pipeline_config.h"
@@ -44,6 +46,7 @@ Verb matrix_verb() {
     o.add_options()("input", po::value<std::string>()->required(), "HDF5 file with the matrix, or FILE.safetensors:TENSOR")(
         "weights", po::value<std::string>()->default_value("/W"), "dataset of the matrix in an HDF5 file")(
         "gram", po::value<std::string>(), "dataset of the input Gram matrix (upper triangle is enough), for methods that calibrate")(
+        "percdamp", po::value<double>()->default_value(FactorOptions().percdamp), "damping of the Hessian, share of its mean diagonal")(
         "method", po::value<std::string>()->required(), "preset or experiment file")(
         "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. saliency.center=zero or pipeline.quantizer.scale=row; repeatable")(
         "numerics", po::value<std::string>(), "packed (FP16 parameters, as stored) or reference (FP32, as released code computes)")(
@@ -63,23 +66,23 @@ Verb matrix_verb() {
     const std::unique_ptr<Backend> backend = make_backend(m["backend"].as<std::string>());
     const Matrix w = read_input(input, m["weights"].as<std::string>());
     Matrix gram;
-    CalibrationStats stats;
+    std::optional<LayerHessian> hessian;
     if (m.count("gram") > 0) {
       gram = read_matrix_dataset(input, m["gram"].as<std::string>());
       if (gram.rows() != w.cols() || gram.cols() != w.cols())
         throw ResourceError("{}: Gram '{}' is {} x {}; expected {} x {}, the columns of the weights; name the right dataset", input, m["gram"].as<std::string>(),
                             gram.rows(), gram.cols(), w.cols(), w.cols());
-      for (int64_t i = 0; i < gram.rows(); ++i)
-        for (int64_t j = 0; j < i; ++j)
-          if (gram(i, j) == 0) gram(i, j) = gram(j, i);
-      stats.gram = gram.view();
+      complete_gram(gram.view(), input);
+      FactorOptions options;
+      options.percdamp = m["percdamp"].as<double>();
+      hessian.emplace(gram.view(), options, input);
     }
     Trace trace(m.count("output") > 0);
     MatrixJob job;
     job.weights = w.view();
     job.id.name = input;
     job.seed = m["seed"].as<uint64_t>();
-    job.stats = m.count("gram") > 0 ? &stats : nullptr;
+    job.hessian = hessian ? &*hessian : nullptr;
     job.trace = &trace;
     const MatrixResult r = quantize_matrix(factory, job, *backend);
     // The numbers are of the stored planes: decode them again and hold both against each other.

@@ -155,17 +155,13 @@ TEST(GramChecks, Completing) {
 
 TEST(GramChecks, MissingAndWrong) {
   Matrix h = Matrix::zeros(3, 3);
-  CalibrationStats stats;
-  expect_words(message_of<RunError>([&] { require_gram(nullptr, 3, "layer 3 q"); }), {"layer 3 q", "no Gram"});
-  expect_words(message_of<RunError>([&] { require_gram(&stats, 3, "layer 3 q"); }), {"layer 3 q", "no Gram"});
-  stats.gram = h.view();
-  expect_words(message_of<RunError>([&] { require_gram(&stats, 3, "layer 3 q"); }), {"layer 3 q", "all zero"});
+  expect_words(message_of<RunError>([&] { check_gram(h.view(), 3, "layer 3 q"); }), {"layer 3 q", "no Gram"});
+  expect_words(message_of<RunError>([&] { check_gram(h.view(), 3, "layer 3 q"); }), {"layer 3 q", "all zero"});
   h(1, 1) = 1;
-  EXPECT_EQ(require_gram(&stats, 3, "layer 3 q").data, h.data());
-  expect_words(message_of<RunError>([&] { require_gram(&stats, 4, "layer 3 q"); }), {"layer 3 q", "3 x 3", "4 x 4"});
+  expect_words(message_of<RunError>([&] { check_gram(h.view(), 4, "layer 3 q"); }), {"layer 3 q", "3 x 3", "4 x 4"});
   for (float bad : {-1.0f, std::numeric_limits<float>::quiet_NaN()}) {
     h(2, 2) = bad;
-    expect_words(message_of<RunError>([&] { require_gram(&stats, 3, "layer 3 q"); }), {"layer 3 q", "entry 2"});
+    expect_words(message_of<RunError>([&] { check_gram(h.view(), 3, "layer 3 q"); }), {"layer 3 q", "entry 2"});
   }
 }
 
