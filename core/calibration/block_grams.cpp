@@ -22,7 +22,8 @@ std::map<std::string, Gram> BlockGrams::finish(const std::vector<std::string>& g
     const auto it = grams_.find(group);
     if (it == grams_.end())
       throw RunError(
-          "layer {} {}: no calibration input was seen; expected at least one sequence; check that the layer runs in the forward "
+          "layer {} {}: no calibration input was seen; expected at least one sequence; check that the layer runs in the "
+          "forward "
           "pass",
           layer_, group);
     out.emplace(group, it->second.finish());

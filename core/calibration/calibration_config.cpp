@@ -4,13 +4,16 @@
 
 namespace sage {
 
-const char* propagation_name(Propagation propagation) { return propagation == Propagation::kOriginal ? "original" : "quantized"; }
+const char* propagation_name(Propagation propagation) {
+  return propagation == Propagation::kOriginal ? "original" : "quantized";
+}
 
 Schema<CalibrationConfig> calibration_schema() {
   using C = CalibrationConfig;
   constexpr int64_t kMostBytes = int64_t{1} << 50;
   return Schema<C>{}
-      .add("dataset", &C::dataset, "Text the samples come from: a name such as c4 or wikitext2:train, or a .txt or .jsonl file.")
+      .add("dataset", &C::dataset,
+           "Text the samples come from: a name such as c4 or wikitext2:train, or a .txt or .jsonl file.")
       .add("rule", &C::rule,
            choices<RuleChoice>({{"auto", RuleChoice::kAuto},
                                 {"windows", RuleChoice::kWindows},
@@ -33,7 +36,8 @@ Schema<CalibrationConfig> calibration_schema() {
       .add("percdamp", &C::percdamp, range(0.0, 100.0), "Damping of the Gram, as a share of its mean diagonal.")
       .add("max_percdamp", &C::max_percdamp, range(0.0, 100.0),
            "Largest damping that is tried, in steps of ten, when a Gram is not positive definite.")
-      .add("cache_bytes", &C::cache_bytes, range(int64_t{0}, kMostBytes), "Budget of the Gram cache on disk; 0 switches it off.")
+      .add("cache_bytes", &C::cache_bytes, range(int64_t{0}, kMostBytes),
+           "Budget of the Gram cache on disk; 0 switches it off.")
       .add("hidden_states_bytes", &C::hidden_states_bytes, range(int64_t{0}, kMostBytes),
            "Hidden states above this size live in a mapped file instead of memory.");
 }
@@ -41,8 +45,9 @@ Schema<CalibrationConfig> calibration_schema() {
 CalibrationConfig parse_calibration(const Value& section) {
   const CalibrationConfig c = calibration_schema().parse(section, "calibration");
   if (c.percdamp > c.max_percdamp)
-    throw UserError("{}: calibration.percdamp {} is above calibration.max_percdamp {}; expected the opposite; raise max_percdamp",
-                    section.where().str(), c.percdamp, c.max_percdamp);
+    throw UserError(
+        "{}: calibration.percdamp {} is above calibration.max_percdamp {}; expected the opposite; raise max_percdamp",
+        section.where().str(), c.percdamp, c.max_percdamp);
   return c;
 }
 

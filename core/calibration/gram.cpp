@@ -104,18 +104,20 @@ void complete_gram(View<float> gram, const std::string& name) {
 
 void check_gram(WeightView gram, int64_t cols, const std::string& layer) {
   if (gram.rows != cols || gram.cols != cols)
-    throw RunError("{}: a Gram of {} x {}; expected {} x {}, one row for each input; check that Gram and weights belong together",
-                   layer, gram.rows, gram.cols, cols, cols);
+    throw RunError(
+        "{}: a Gram of {} x {}; expected {} x {}, one row for each input; check that Gram and weights belong together", layer,
+        gram.rows, gram.cols, cols, cols);
   double trace = 0;
   for (int64_t j = 0; j < cols; ++j) {
     if (!std::isfinite(gram(j, j)) || gram(j, j) < 0)
-      throw RunError("{}: entry {} of the Gram's diagonal is {}; expected a sum of squares; collect the calibration again", layer,
-                     j, gram(j, j));
+      throw RunError("{}: entry {} of the Gram's diagonal is {}; expected a sum of squares; collect the calibration again",
+                     layer, j, gram(j, j));
     trace += gram(j, j);
   }
   if (trace == 0)
     throw RunError(
-        "{}: the Gram is all zero; expected inputs that are not zero; check the calibration text and that the layer runs in the "
+        "{}: the Gram is all zero; expected inputs that are not zero; check the calibration text and that the layer runs in "
+        "the "
         "forward pass",
         layer);
 }

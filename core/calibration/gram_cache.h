@@ -2,9 +2,9 @@
 // `propagation: original`) collect them once.
 //
 // One safetensors file per key and input group: the upper triangle row by row (m (m + 1) / 2 floats), its SHA-256, the key and
-// the counts. The key is a text of everything that shapes the Gram (gram_key); its SHA-256 names the file. Files are written under
-// another name and renamed, so a killed run leaves no half file; a file that is damaged or belongs to another key is reported,
-// removed and counts as absent. The least recently used files go when the folder exceeds its budget.
+// the counts. The key is a text of everything that shapes the Gram (gram_key); its SHA-256 names the file. Files are written
+// under another name and renamed, so a killed run leaves no half file; a file that is damaged or belongs to another key is
+// reported, removed and counts as absent. The least recently used files go when the folder exceeds its budget.
 #pragma once
 
 #include <cstdint>

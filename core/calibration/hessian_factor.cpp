@@ -16,23 +16,25 @@ namespace sage {
 
 namespace {
 
-// OpenBLAS cuts factorizations by the number of its threads, which would show in the last bits. It hands its number on to
-// OpenMP, so that is restored too. Inside a parallel region OpenBLAS is serial by itself.
+// OpenBLAS cuts factorizations by the number of its threads, which would show in the last bits. Built with OpenMP it takes up
+// OpenMP's number at every call, whatever was set before; built with pthreads it has its own. So both are set and restored.
+// Inside a parallel region OpenBLAS is serial by itself.
 class SerialBlas {
  public:
-  SerialBlas() : blas_(openblas_get_num_threads()), openmp_(omp_get_max_threads()), needed_(blas_ != 1 && omp_in_parallel() == 0) {
-    if (needed_) set(1);
+  SerialBlas() : blas_(openblas_get_num_threads()), openmp_(omp_get_max_threads()), needed_(omp_in_parallel() == 0) {
+    if (needed_) set(1, 1);
   }
   ~SerialBlas() {
-    if (needed_) set(blas_);
+    if (needed_) set(blas_, openmp_);
   }
   SerialBlas(const SerialBlas&) = delete;
   SerialBlas& operator=(const SerialBlas&) = delete;
 
  private:
-  void set(int threads) const {
-    openblas_set_num_threads(threads);
-    omp_set_num_threads(openmp_);
+  // In this order: the first call changes OpenMP's number, too.
+  static void set(int blas, int openmp) {
+    openblas_set_num_threads(blas);
+    omp_set_num_threads(openmp);
   }
   int blas_, openmp_;
   bool needed_;
@@ -129,13 +131,14 @@ Matrix permute_gram(WeightView gram, std::span<const int32_t> order) {
 
 HessianFactor factor_hessian(WeightView gram, const FactorOptions& options, const std::string& layer) {
   if (!(options.percdamp >= 0) || !(options.percdamp <= options.max_percdamp) || !std::isfinite(options.max_percdamp))
-    throw UserError("{}: percdamp {}; expected 0 to {} (max_percdamp); e.g. 0.01", layer, options.percdamp, options.max_percdamp);
+    throw UserError("{}: percdamp {}; expected 0 to {} (max_percdamp); e.g. 0.01", layer, options.percdamp,
+                    options.max_percdamp);
   check_gram(gram, gram.cols, layer);
   for (int64_t i = 0; i < gram.rows; ++i)
     for (int64_t j = i; j < gram.cols; ++j)
       if (!std::isfinite(gram(i, j)))
-        throw RunError("{}: entry ({}, {}) of the Gram is {}; expected finite numbers; collect the calibration again", layer, i, j,
-                       gram(i, j));
+        throw RunError("{}: entry ({}, {}) of the Gram is {}; expected finite numbers; collect the calibration again", layer, i,
+                       j, gram(i, j));
   HessianFactor out;
   double trace = 0;
   for (int64_t j = 0; j < gram.cols; ++j) {
@@ -158,7 +161,8 @@ HessianFactor factor_hessian(WeightView gram, const FactorOptions& options, cons
     if (done) return out;
     if (out.percdamp >= options.max_percdamp)
       throw RunError(
-          "{}: the Gram is not positive definite, even with damping {:g} of its mean diagonal {:g} (percdamp {:g}, {} retries); "
+          "{}: the Gram is not positive definite, even with damping {:g} of its mean diagonal {:g} (percdamp {:g}, {} "
+          "retries); "
           "expected a Gram of real inputs; collect the calibration again, in fp64 if it was fp32, or allow more damping "
           "(max_percdamp)",
           layer, out.percdamp, mean, options.percdamp, out.retries);

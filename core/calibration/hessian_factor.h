@@ -4,14 +4,15 @@
 //   lambda  = percdamp * mean_j H_jj            (mean after the dead columns were set to 1)
 //   H^-1    = U^T U,  U upper triangular        H with lambda added to its diagonal
 //   [H^-1]_jj = sum_{i <= j} U_ij^2
-//   U_jj^2  = [ (H_{j:, j:})^-1 ]_11            the inverse given that columns before j are fixed; equals [H^-1]_jj at j = 0 only
+//   U_jj^2  = [ (H_{j:, j:})^-1 ]_11            the inverse given that columns before j are fixed; equals [H^-1]_jj at j = 0
+//   only
 //
 // GPTQ (arXiv:2210.17323, Sec. 3.2, step 3), and the same lines in PB-LLM and BiLLM.
 //
-// Where we differ from the released code: it factors H, forms the inverse and factors that. Here, with J the matrix that reverses
-// the order, J H J = L L^T gives U = J L^-1 J at once: half the work, and the inverse, whose rounding errors grow with the
-// condition number, is never formed. The released code fails when H is not positive definite; here damping grows tenfold until
-// it is, up to max_percdamp.
+// Where we differ from the released code: it factors H, forms the inverse and factors that. Here, with J the matrix that
+// reverses the order, J H J = L L^T gives U = J L^-1 J at once: half the work, and the inverse, whose rounding errors grow with
+// the condition number, is never formed. The released code fails when H is not positive definite; here damping grows tenfold
+// until it is, up to max_percdamp.
 //
 // Cost: 2/3 m^3 operations (LAPACK potrf, trtri), one m x m buffer in the precision of the computation. Deterministic: LAPACK
 // runs on one thread.
@@ -27,10 +28,10 @@
 namespace sage {
 
 struct FactorOptions {
-  double percdamp = 0.01;      // lambda / mean diagonal
-  double max_percdamp = 1.0;   // the largest that is tried; a retry multiplies by ten (0: goes on at 1e-4)
+  double percdamp = 0.01;                          // lambda / mean diagonal
+  double max_percdamp = 1.0;                       // the largest that is tried; a retry multiplies by ten (0: goes on at 1e-4)
   GramPrecision precision = GramPrecision::kFp32;  // of factorization and inverse; U is handed out in FP32 either way
-  bool act_order = false;      // factor the Gram in act_order()
+  bool act_order = false;                          // factor the Gram in act_order()
 };
 
 struct HessianFactor {

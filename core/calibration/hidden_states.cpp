@@ -24,8 +24,8 @@ int open_nameless(const std::string& folder) {
   std::string pattern = folder + "/states-XXXXXX";
   const int named = mkostemp(pattern.data(), O_CLOEXEC);
   if (named < 0)
-    throw ResourceError("{}: no file can be made there ({}); expected a writable folder; set SAGEPTQ_CACHE to another one", folder,
-                        std::strerror(errno));
+    throw ResourceError("{}: no file can be made there ({}); expected a writable folder; set SAGEPTQ_CACHE to another one",
+                        folder, std::strerror(errno));
   ::unlink(pattern.c_str());
   return named;
 }

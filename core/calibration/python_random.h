@@ -18,8 +18,8 @@ class PythonRandom {
  public:
   explicit PythonRandom(uint64_t seed);
   uint32_t next_u32() { return static_cast<uint32_t>(engine_()); }
-  uint64_t getrandbits(int bits);    // 1 .. 64
-  uint64_t randbelow(uint64_t n);    // n >= 1
+  uint64_t getrandbits(int bits);              // 1 .. 64
+  uint64_t randbelow(uint64_t n);              // n >= 1
   int64_t randint(int64_t low, int64_t high);  // both included, low <= high
 
  private:

@@ -62,7 +62,8 @@ std::vector<SamplePlace> draw_windows(int64_t tokens, const SampleOptions& o, co
         "shorter samples (calibration.samples, calibration.length_tokens)",
         text_name, tokens, o.length + o.samples, o.samples, o.length);
   if (tokens < o.samples * o.length)
-    log_info("calibration text {}: {} tokens for {} samples of {}; the samples overlap", text_name, tokens, o.samples, o.length);
+    log_info("calibration text {}: {} tokens for {} samples of {}; the samples overlap", text_name, tokens, o.samples,
+             o.length);
   PythonRandom random(o.seed);
   std::vector<SamplePlace> places;
   for (int64_t i = 0; i < o.samples; ++i)
@@ -73,8 +74,7 @@ std::vector<SamplePlace> draw_windows(int64_t tokens, const SampleOptions& o, co
 std::vector<SamplePlace> draw_documents(int64_t documents, const std::function<int64_t(int64_t)>& length_of,
                                         const SampleOptions& o, const std::string& text_name) {
   check(o);
-  if (documents < 1)
-    throw UserError("calibration text {}: no document; expected at least one; take another text", text_name);
+  if (documents < 1) throw UserError("calibration text {}: no document; expected at least one; take another text", text_name);
   const int64_t shortest = o.rule == SampleRule::kDocumentsAtLeast ? o.length : o.length + 1;
   std::vector<int64_t> known(static_cast<size_t>(documents), -1);
   int64_t seen = 0, longest = 0;

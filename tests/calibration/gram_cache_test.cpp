@@ -35,9 +35,7 @@ bool same(const Gram& a, const Gram& b) {
          std::memcmp(a.matrix.data(), b.matrix.data(), sizeof(float) * static_cast<size_t>(a.matrix.size())) == 0;
 }
 
-int64_t files_in(const std::string& folder) {
-  return std::distance(fs::directory_iterator(folder), fs::directory_iterator());
-}
+int64_t files_in(const std::string& folder) { return std::distance(fs::directory_iterator(folder), fs::directory_iterator()); }
 
 class GramCacheTest : public testing::Test {
  protected:
@@ -168,9 +166,7 @@ TEST_F(GramCacheTest, SurvivesBeingKilled) {
   }
 }
 
-TEST_F(GramCacheTest, DefaultFolder) {
-  EXPECT_EQ(GramCache("", 1).folder(), cache_folder() + "/grams");
-}
+TEST_F(GramCacheTest, DefaultFolder) { EXPECT_EQ(GramCache("", 1).folder(), cache_folder() + "/grams"); }
 
 }  // namespace
 }  // namespace sage::test

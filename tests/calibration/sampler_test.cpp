@@ -24,7 +24,9 @@ TEST(PythonRandom, OutputsAndRandintAsCpython) {
       PythonRandom random(seed);
       int64_t low = 0, high = 0;
       const bool raw = what == "mt_u32";
-      if (!raw) { ASSERT_EQ(std::sscanf(what.c_str(), "randint_%ld_%ld", &low, &high), 2); }
+      if (!raw) {
+        ASSERT_EQ(std::sscanf(what.c_str(), "randint_%ld_%ld", &low, &high), 2);
+      }
       for (int64_t e : expected) {
         ASSERT_EQ(raw ? int64_t{random.next_u32()} : random.randint(low, high), e);
         ++draws;
@@ -114,10 +116,14 @@ TEST(Sampler, ExactlyAsLongDocuments) {
 TEST(Sampler, EndsWhenNothingFits) {
   SampleOptions o;
   o.rule = SampleRule::kDocuments;
-  const std::string message =
-      message_of<UserError>([&] { draw_documents(int64_t{1} << 24, [](int64_t d) { return d % 100; }, o, "huge.jsonl"); });
+  const std::string message = message_of<UserError>([&] {
+    draw_documents(
+        int64_t{1} << 24, [](int64_t d) { return d % 100; }, o, "huge.jsonl");
+  });
   expect_words(message, {"huge.jsonl", "at least 2049 tokens", "longest has 99"});
-  EXPECT_THROW(draw_documents(0, [](int64_t) { return 1; }, o, "empty.jsonl"), UserError);
+  EXPECT_THROW(draw_documents(
+                   0, [](int64_t) { return 1; }, o, "empty.jsonl"),
+               UserError);
 }
 
 TEST(Sampler, TextTooShort) {
@@ -148,7 +154,7 @@ class TokenSamples : public testing::Test {
 std::string sentence(int64_t words, int64_t first) {
   std::string s;
   for (int64_t i = 0; i < words; ++i)
-    s += (i == 0 ? "" : " ") + std::string("word") + std::to_string((first + i) * 7919 % 1000);
+    s.append(i == 0 ? "word" : " word").append(std::to_string((first + i) * 7919 % 1000));
   return s;
 }
 
@@ -184,7 +190,7 @@ TEST_F(TokenSamples, WindowsUnderEachJoin) {
   const std::string rows = " = A = \n \n " + sentence(40, 0) + " \n " + sentence(40, 50) + " \n";
   const Text text = load("t.txt", rows);
   EXPECT_EQ(join_text(text, TextJoin::kSpaces),
-            " = A = \n  " + sentence(40, 0) + " \n  " + sentence(40, 50) + " \n");  // the blank row is an empty one
+            " = A = \n   " + sentence(40, 0) + " \n  " + sentence(40, 50) + " \n");  // the blank row is an empty one
   std::set<std::string> digests;
   for (TextJoin join : {TextJoin::kGptq, TextJoin::kSpaces, TextJoin::kRawFile}) {
     SampleOptions o;

@@ -70,22 +70,25 @@ TEST_P(Gram, DoublePrecision) {
 }
 
 TEST_P(Gram, ThreadsDoNotChangeTheBytes) {
-  const int64_t tokens = 700, cols = 577;
-  Matrix x(tokens, cols);
-  fill_normal(x.view(), 4);
-  std::vector<Matrix> out;
-  std::vector<std::vector<double>> wide;
-  const auto size = static_cast<size_t>(cols * cols);
-  for (int n : {1, 2, 3}) {
-    const Threads threads(n);
-    out.push_back(Matrix::zeros(cols, cols));
-    wide.emplace_back(size);
-    for (int round = 1; round <= 2; ++round) {
-      backend_->gram_update(x.view(), 0.5, 2.0 / round, out.back().view());
-      backend_->gram_update(x.view(), 0.5, 2.0 / round, View<double>(wide.back().data(), cols, cols));
+  const int64_t tokens = 700;
+  for (int64_t cols : {100, 250, 577}) {  // one tile, two panels, three panels
+    Matrix x(tokens, cols);
+    fill_normal(x.view(), 4);
+    std::vector<Matrix> out;
+    std::vector<std::vector<double>> wide;
+    const auto size = static_cast<size_t>(cols * cols);
+    for (int n : {1, 2, 3}) {
+      const Threads threads(n);
+      out.push_back(Matrix::zeros(cols, cols));
+      wide.emplace_back(size);
+      for (int round = 1; round <= 2; ++round) {
+        backend_->gram_update(x.view(), 0.5, 2.0 / round, out.back().view());
+        backend_->gram_update(x.view(), 0.5, 2.0 / round, View<double>(wide.back().data(), cols, cols));
+      }
+      EXPECT_EQ(omp_get_max_threads(), n);
+      EXPECT_EQ(std::memcmp(out[0].data(), out.back().data(), size * sizeof(float)), 0) << cols << ", " << n << " threads";
+      EXPECT_EQ(wide[0], wide.back()) << cols << ", " << n << " threads";
     }
-    EXPECT_EQ(std::memcmp(out[0].data(), out.back().data(), size * sizeof(float)), 0) << n << " threads";
-    EXPECT_EQ(wide[0], wide.back()) << n << " threads";
   }
 }
 
