@@ -18,7 +18,8 @@ namespace sage {
 class TensorFiles {
  public:
   explicit TensorFiles(const std::string& folder);
-  // Puts `prefix` before every name but `except` that has it not and whose longer form is free. Places keep the files' own names.
+  // Puts `prefix` before every name but `except` that has it not and whose longer form is free. Places keep the files' own
+  // names.
   void add_prefix(const std::string& prefix, const std::string& except);
 
   struct Place {

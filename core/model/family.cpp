@@ -53,8 +53,9 @@ const Family& find_family(const ModelConfig& config) {
       throw ResourceError("{}: head_dim: found {}; expected an even number, since rotary embeddings turn pairs", config.path,
                           config.head_dim);
     if (f->project_in.empty() && has_projections(config))
-      throw ResourceError("{}: word_embed_proj_dim: found {}; expected hidden_size = {} for the {} family; choose another model",
-                          config.path, config.embedding_width, config.hidden_size, f->name);
+      throw ResourceError(
+          "{}: word_embed_proj_dim: found {}; expected hidden_size = {} for the {} family; choose another model", config.path,
+          config.embedding_width, config.hidden_size, f->name);
     return *f;
   }
   std::vector<std::string> known;
@@ -96,9 +97,10 @@ double norm_eps(const Family& family, const ModelConfig& config) { return config
 
 void check_sequence_length(const Family& family, const ModelConfig& config, int64_t length) {
   if (family.positions != PositionKind::kLearned || length <= config.max_positions) return;
-  throw UserError("{}: sequences of {} tokens; expected at most max_position_embeddings = {}, since the model has no embedding for "
-                  "later positions; choose shorter windows, e.g. protocol gptq-{}",
-                  config.path, length, config.max_positions, config.max_positions);
+  throw UserError(
+      "{}: sequences of {} tokens; expected at most max_position_embeddings = {}, since the model has no embedding for "
+      "later positions; choose shorter windows, e.g. protocol gptq-{}",
+      config.path, length, config.max_positions, config.max_positions);
 }
 
 int64_t extent(Extent e, const ModelConfig& config) {

@@ -19,8 +19,8 @@ namespace sage {
 enum class LinearRole { kQuery, kKey, kValue, kOutput, kGate, kUp, kDown };
 inline constexpr int kLinearRoles = 7;
 
-// Where a norm sits. kBefore...: on a branch's input. kAfter...: on the stream, once the branch was added to it. kQuery, kKey: on
-// each head, before the rotary embedding.
+// Where a norm sits. kBefore...: on a branch's input. kAfter...: on the stream, once the branch was added to it. kQuery, kKey:
+// on each head, before the rotary embedding.
 enum class NormPlace { kBeforeAttention, kBeforeMlp, kAfterAttention, kAfterMlp, kQuery, kKey };
 inline constexpr int kNormPlaces = 6;
 
@@ -36,7 +36,7 @@ enum class PositionKind {
   kRotary,   // queries and keys turn
   kLearned,  // a row of a table is added to the embedding
 };
-enum class Extent { kHidden, kQueryWidth, kKvWidth, kIntermediate };  // a size taken from the config
+enum class Extent { kHidden, kQueryWidth, kKvWidth, kIntermediate };             // a size taken from the config
 enum class BiasRule { kNever, kAlways, kAttentionBias, kMlpBias, kEnableBias };  // the last three follow the config's switches
 
 // {i} in a tensor name is the layer number.

@@ -32,8 +32,8 @@ void apply_norm(const Family& family, const ModelConfig& config, std::span<const
 }
 
 // Gains and shifts of the norm NAME; of a layer norm without tensors, the ones and zeros they stand for.
-void load_norm(const Family& family, const WeightSource& source, const std::string& name, int64_t width, std::vector<float>& gain,
-               std::vector<float>& shift) {
+void load_norm(const Family& family, const WeightSource& source, const std::string& name, int64_t width,
+               std::vector<float>& gain, std::vector<float>& shift) {
   const bool layer_norm = family.norm == NormKind::kLayer;
   if (layer_norm && !source.config().norm_affine) {
     gain.assign(static_cast<size_t>(width), 1.0f);
@@ -153,7 +153,8 @@ Matrix embed(const Family& family, const WeightSource& source, std::span<const i
              const Backend& backend) {
   const ModelConfig& config = source.config();
   if (sequence_length <= 0 || static_cast<int64_t>(ids.size()) % sequence_length != 0)
-    throw Error(ExitCode::kInternalError, fmt::format("embed: {} ids are not whole sequences of {}", ids.size(), sequence_length));
+    throw Error(ExitCode::kInternalError,
+                fmt::format("embed: {} ids are not whole sequences of {}", ids.size(), sequence_length));
   check_sequence_length(family, config, sequence_length);
   Matrix hidden = source.load_rows(family.embedding, ids);
   if (has_projections(config)) {
@@ -220,8 +221,7 @@ FinalWeights load_final(const Family& family, const WeightSource& source) {
 
 WeightView finish(const Family& family, const ModelConfig& config, const FinalWeights& final_weights, View<float> hidden,
                   const Backend& backend, Workspace& workspace) {
-  if (!final_weights.gain.empty())
-    apply_norm(family, config, final_weights.gain, final_weights.shift, hidden, hidden, backend);
+  if (!final_weights.gain.empty()) apply_norm(family, config, final_weights.gain, final_weights.shift, hidden, hidden, backend);
   if (final_weights.project.size() == 0) return hidden;
   const View<float> out = workspace.take(kProjected, hidden.rows, final_weights.project.rows());
   backend.linear(hidden, final_weights.project.view(), {}, out);

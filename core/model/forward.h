@@ -46,7 +46,8 @@ class Workspace {
   std::vector<Matrix> slots_;
 };
 
-// Sees the input of each group of linears ("qkv", "o", "gate_up" or "up", "down") before it is used: tokens x cols. For calibration.
+// Sees the input of each group of linears ("qkv", "o", "gate_up" or "up", "down") before it is used: tokens x cols. For
+// calibration.
 using InputObserver = std::function<void(const std::string& group, WeightView input)>;
 
 // The stream before the first block, tokens x hidden_size. With the tensors the family has:

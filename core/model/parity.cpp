@@ -95,9 +95,10 @@ class Checker {
         throw ResourceError("{}: hidden_states: found shape {}; expected [levels, positions, hidden] of one sequence of {}",
                             expected_.path(), t.shape_text(), length_);
       if (has_projections(config_))
-        throw ResourceError("{}: hidden_states: one tensor for all levels, while the last level of this model has another width; "
-                            "expected hidden_states.0, hidden_states.1, ...; write the levels one by one",
-                            expected_.path());
+        throw ResourceError(
+            "{}: hidden_states: one tensor for all levels, while the last level of this model has another width; "
+            "expected hidden_states.0, hidden_states.1, ...; write the levels one by one",
+            expected_.path());
       shown_positions_ = t.shape[1];
       levels_ = std::make_unique<Expected>(expected_, "hidden_states",
                                            std::vector<int64_t>{config_.layers + 1, shown_positions_, config_.hidden_size});

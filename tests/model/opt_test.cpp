@@ -1,5 +1,5 @@
-// OPT: its two tables, the switches of its config.json, and the spellings its checkpoints come in. Numbers come from transformers
-// (parity_test.cpp); here a switch is held against the same model written without it.
+// OPT: its two tables, the switches of its config.json, and the spellings its checkpoints come in. Numbers come from
+// transformers (parity_test.cpp); here a switch is held against the same model written without it.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -106,9 +106,12 @@ TEST(OptFamily, ListsSitesInTheOrderOfTheComputation) {
     std::string name, group;
     int64_t rows, cols;
   };
-  const std::vector<Row> rows = {{"self_attn.q_proj", "qkv", 64, 64}, {"self_attn.k_proj", "qkv", 64, 64},
-                                 {"self_attn.v_proj", "qkv", 64, 64}, {"self_attn.out_proj", "o", 64, 64},
-                                 {"fc1", "up", 144, 64},              {"fc2", "down", 64, 144}};
+  const std::vector<Row> rows = {{"self_attn.q_proj", "qkv", 64, 64},
+                                 {"self_attn.k_proj", "qkv", 64, 64},
+                                 {"self_attn.v_proj", "qkv", 64, 64},
+                                 {"self_attn.out_proj", "o", 64, 64},
+                                 {"fc1", "up", 144, 64},
+                                 {"fc2", "down", 64, 144}};
   for (size_t i = 0; i < sites.size(); ++i) {
     const Row& row = rows[i % 6];
     EXPECT_EQ(sites[i].name, "model.decoder.layers." + std::to_string(i / 6) + "." + row.name + ".weight");
@@ -167,8 +170,9 @@ TEST(OptFamily, ComparesShapesWithTheConfig) {
   refused("opt", {}, {"fc1.bias", "found shape [143]", "expected [144]"}, [](Tensors& t) {
     t.at("model.decoder.layers.0.fc1.bias") = {{143}, std::vector<float>(143)};
   });
-  refused("opt_350m_style", {}, {"project_in.weight", "found shape [32, 64]", "expected [64, 32]"},
-          [](Tensors& t) { t.at("model.decoder.project_in.weight").first = {32, 64}; });
+  refused("opt_350m_style", {}, {"project_in.weight", "found shape [32, 64]", "expected [64, 32]"}, [](Tensors& t) {
+    t.at("model.decoder.project_in.weight").first = {32, 64};
+  });
 }
 
 TEST(OptFamily, EmbedsNoPositionBehindItsTable) {
@@ -228,15 +232,17 @@ TEST(OptFamily, NormsWithoutTensors) {
     });
     write_changed(none, model, {{"layer_norm_elementwise_affine", false}},
                   [](Tensors& tensors) { std::erase_if(tensors, [](const auto& t) { return is_norm(t.first); }); });
-    EXPECT_EQ(largest_difference(states_of(CheckpointSource(plain.path())), states_of(CheckpointSource(none.path()))), 0.0) << model;
+    EXPECT_EQ(largest_difference(states_of(CheckpointSource(plain.path())), states_of(CheckpointSource(none.path()))), 0.0)
+        << model;
   }
 }
 
 // _remove_final_layer_norm: the head reads the stream. Normalising it by hand gives the model with the norm.
 TEST(OptFamily, WithoutFinalNorm) {
   TemporaryFolder dir;
-  write_changed(dir, "opt", {{"_remove_final_layer_norm", true}},
-                [](Tensors& tensors) { std::erase_if(tensors, [](const auto& t) { return t.first.find("decoder.final_layer_norm") != std::string::npos; }); });
+  write_changed(dir, "opt", {{"_remove_final_layer_norm", true}}, [](Tensors& tensors) {
+    std::erase_if(tensors, [](const auto& t) { return t.first.find("decoder.final_layer_norm") != std::string::npos; });
+  });
   const Matrix bare = states_of(CheckpointSource(dir.path()));
   const CheckpointSource whole(model_folder("opt"));
   const Matrix expected = states_of(whole);
@@ -250,7 +256,8 @@ TEST(OptFamily, WithoutFinalNorm) {
     for (int64_t j = 0; j < 64; ++j)
       variance += (bare(i, j) - mean) * (bare(i, j) - mean) / 64.0;
     for (int64_t j = 0; j < 64; ++j)
-      normed(i, j) = static_cast<float>((bare(i, j) - mean) / std::sqrt(variance + 1e-5) * gain[static_cast<size_t>(j)] + shift[static_cast<size_t>(j)]);
+      normed(i, j) = static_cast<float>((bare(i, j) - mean) / std::sqrt(variance + 1e-5) * gain[static_cast<size_t>(j)] +
+                                        shift[static_cast<size_t>(j)]);
   }
   EXPECT_LT(largest_difference(expected, normed), 1e-5);
   EXPECT_GT(largest_difference(expected, bare), 1e-2);
@@ -336,10 +343,11 @@ TEST(Synthetic, WritesOptShapes) {
     EXPECT_NEAR(std::sqrt(square), 0.02, 0.005);
   }
   // Parameters of the released models, tied head counted once (Zhang et al., Table 1).
-  for (const auto& [name, millions] : {std::pair{"opt-125m", 125.2}, {"opt-350m", 331.2}, {"opt-1.3b", 1315.8}, {"opt-6.7b", 6658.5}}) {
+  for (const auto& [name, millions] :
+       {std::pair{"opt-125m", 125.2}, {"opt-350m", 331.2}, {"opt-1.3b", 1315.8}, {"opt-6.7b", 6658.5}}) {
     const SyntheticShape& s = find_synthetic_shape(name);
-    const double width = static_cast<double>(s.embedding_width > 0 ? s.embedding_width : s.hidden), h = static_cast<double>(s.hidden),
-                 f = static_cast<double>(s.intermediate);
+    const double width = static_cast<double>(s.embedding_width > 0 ? s.embedding_width : s.hidden),
+                 h = static_cast<double>(s.hidden), f = static_cast<double>(s.intermediate);
     const double block = 4 * (h * h + h) + 2 * h * f + f + h + 4 * h;
     const double total = static_cast<double>(s.vocabulary) * width + 2050 * h + static_cast<double>(s.layers) * block +
                          (s.norm_before ? 2 * h : 0) + (width == h ? 0 : 2 * width * h);
