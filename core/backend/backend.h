@@ -87,7 +87,7 @@ class Backend {
   virtual void linear(WeightView x, WeightView w, std::span<const float> bias, View<float> y) const = 0;
   // y = x / sqrt(mean(x^2) + eps) * gamma, per row. y may be x.
   virtual void rms_norm(WeightView x, std::span<const float> gamma, float eps, View<float> y) const = 0;
-  // y = (x - mean) / sqrt(var + eps) * gamma + beta, per row.
+  // y = (x - mean) / sqrt(var + eps) * gamma + beta, per row. y may be x.
   virtual void layer_norm(WeightView x, std::span<const float> gamma, std::span<const float> beta, float eps, View<float> y) const = 0;
   // Rotates `heads` heads of every row in place; row t has position first_position + t.
   virtual void rotary(View<float> x, int heads, const RotaryTable& table, int64_t first_position) const = 0;

@@ -46,6 +46,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
   const Family& family = find_family(config);
   check_tensors(family, source);
   const Protocol& p = windows.protocol;
+  check_sequence_length(family, config, p.window);
   if (config.max_positions > 0 && p.window > config.max_positions)
     log_warning("{}: windows of {} tokens on a model made for {} positions", source.folder(), p.window, config.max_positions);
 
@@ -53,7 +54,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
   const uint64_t window_bytes = static_cast<uint64_t>(p.window * config.hidden_size) * sizeof(float);
   int64_t per_pass = static_cast<int64_t>(options.hidden_budget_bytes / window_bytes) / group * group;
   per_pass = std::min(std::max(per_pass, group), (windows.count + group - 1) / group * group);
-  const std::vector<float> final_gain = load_final_norm(family, source);
+  const FinalWeights final_weights = load_final(family, source);
   std::optional<Progress> progress;
   if (options.progress) progress.emplace("evaluate", static_cast<double>(windows.count * config.layers), "window x block");
 
@@ -62,7 +63,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
     const int64_t last = std::min(first + per_pass, windows.count);
     const auto ids =
         std::span(windows.ids).subspan(static_cast<size_t>(first * p.window), static_cast<size_t>((last - first) * p.window));
-    Matrix hidden = embed(family, source, ids);
+    Matrix hidden = embed(family, source, ids, p.window, backend);
     for (int layer = 0; layer < config.layers; ++layer) {
       const BlockWeights block = load_block(family, source, layer);
       for (int64_t w = first; w < last; w += group) {
@@ -74,8 +75,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
     }
     for (int64_t w = first; w < last; ++w) {
       const View<float> states = hidden.view().row_range((w - first) * p.window, (w - first + 1) * p.window);
-      apply_final_norm(family, config, final_gain, states, backend);
-      take(w, states);
+      take(w, finish(family, config, final_weights, states, backend, workspace));
     }
   }
   if (progress) progress->finish();
@@ -111,7 +111,7 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
   out.path_ = states_path(key, options);
   if (!std::filesystem::exists(out.path_)) return std::nullopt;
   out.rows_ = windows.protocol.scored_per_window();
-  out.cols_ = source.config().hidden_size;
+  out.cols_ = source.config().embedding_width;
   try {
     out.file_ = std::make_shared<SafetensorsFile>(out.path_);
     const TensorInfo& tensor = out.file_->at(kStatesTensor);
@@ -139,7 +139,7 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
   writer.set_metadata("model", source.digest());
   writer.set_metadata("text", windows.text_name);
   writer.set_metadata("protocol", windows.protocol.words());
-  const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().hidden_size;
+  const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().embedding_width;
   writer.add(kStatesTensor, DType::kF32, {windows.count, rows, cols}, [&](const ByteSink& sink) {
     run_windows(source, windows, backend, options, [&](int64_t, WeightView states) {
       const WeightView kept = predicting(states, windows.protocol);

@@ -7,7 +7,7 @@
 // The model is run block by block over all windows, so each block's weights are read (or decoded) once per pass; hidden states
 // of as many windows as fit into a byte budget stay in memory, the rest takes further passes. Logits exist only in slices
 // inside the backend. What is kept of the full-precision run for `kl` are its final hidden states (FP32, after the final norm,
-// at the positions that predict a scored target: scored tokens x hidden size x 4 bytes) in a file in the cache folder.
+// at the positions that predict a scored target: scored tokens x width of the embedding x 4 bytes) in a file in the cache folder.
 //
 // Results do not depend on the byte budget nor on the number of threads.
 #pragma once
@@ -43,7 +43,7 @@ class FinalStates {
   // Nothing if the file is not there.
   static std::optional<FinalStates> find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                          const EvalOptions& options);
-  // scored_per_window x hidden: row t predicts target first_scored + t of window i.
+  // scored_per_window x embedding_width: row t predicts target first_scored + t of window i.
   WeightView window(int64_t i) const;
   const std::string& path() const { return path_; }
 
@@ -89,8 +89,8 @@ struct Reference {
 PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                      const EvalOptions& options = {}, const Reference* reference = nullptr);
 
-// Runs the model; `take(i, states)` receives the final hidden states (window x hidden, after the final norm) of each window, in
-// order. The view ends with the call.
+// Runs the model; `take(i, states)` receives what the head reads of each window (window x embedding_width), in order. The view
+// ends with the call.
 void run_windows(const WeightSource& source, const TokenWindows& windows, const Backend& backend, const EvalOptions& options,
                  const std::function<void(int64_t, WeightView)>& take);
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/config/value.h"
+#include "core/model/family.h"
 #include "core/model/json_text.h"
 #include "core/model/safetensors_header.h"
 #include "core/util/errors.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr const char* kSingleFile = "model.safetensors";
 constexpr const char* kIndexFile = "model.safetensors.index.json";
+constexpr std::string_view kModelPrefix = "model.";
 constexpr size_t kMaxIndexBytes = size_t{256} << 20;
 
 // A shard is a plain file beside the index: a path from an untrusted index must not reach anything else.
@@ -100,6 +102,15 @@ TensorFiles::TensorFiles(const std::string& folder) : folder_(folder) {
   }
 }
 
+void TensorFiles::add_prefix(const std::string& prefix, const std::string& except) {
+  std::map<std::string, Place> named;
+  for (const auto& [name, place] : places_) {
+    const bool longer = name != except && !name.starts_with(prefix) && places_.count(prefix + name) == 0;
+    named[longer ? prefix + name : name] = place;
+  }
+  places_ = std::move(named);
+}
+
 TensorFiles::Place TensorFiles::at(const std::string& name) const {
   const auto it = places_.find(name);
   if (it != places_.end()) return it->second;
@@ -154,6 +165,9 @@ CheckpointSource::CheckpointSource(const std::string& folder)
     throw ResourceError(
         "{}: quantization_config of method '{}'; expected full-precision weights; name the original model's directory",
         config_.path, config_.quantization_method);
+  const Family* family = recognised_family(config_);
+  if (family == nullptr || !family->embedding.starts_with(kModelPrefix) || files_.has(family->embedding)) return;
+  if (files_.has(family->embedding.substr(kModelPrefix.size()))) files_.add_prefix(std::string(kModelPrefix), family->head);
 }
 
 std::vector<std::string> CheckpointSource::names() const {
@@ -164,9 +178,13 @@ std::vector<std::string> CheckpointSource::names() const {
 }
 
 std::vector<int64_t> CheckpointSource::shape(const std::string& name) const { return files_.at(name).tensor->shape; }
-Matrix CheckpointSource::load_linear(const std::string& name) const { return files_.at(name).file->load_matrix(name); }
+Matrix CheckpointSource::load_linear(const std::string& name) const {
+  const TensorFiles::Place place = files_.at(name);
+  return place.file->load_matrix(place.tensor->name);
+}
 std::vector<float> CheckpointSource::load_vector(const std::string& name) const {
-  return files_.at(name).file->load_vector(name);
+  const TensorFiles::Place place = files_.at(name);
+  return place.file->load_vector(place.tensor->name);
 }
 
 Matrix CheckpointSource::load_rows(const std::string& name, std::span<const int32_t> rows) const {

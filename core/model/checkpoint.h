@@ -18,6 +18,9 @@ namespace sage {
 class TensorFiles {
  public:
   explicit TensorFiles(const std::string& folder);
+  // Puts `prefix` before every name but `except` that has it not and whose longer form is free. Places keep the files' own
+  // names.
+  void add_prefix(const std::string& prefix, const std::string& except);
 
   struct Place {
     const SafetensorsFile* file = nullptr;
@@ -39,6 +42,8 @@ class TensorFiles {
 // times of the files, so a model is hashed once; a cache that cannot be read or written is passed over.
 std::string digest_of(const TensorFiles& files);
 
+// Checkpoints saved from the bare decoder (OPTModel, LlamaModel) lack the leading "model." of all names but the head's; here
+// they have it, so that one model has one set of names.
 class CheckpointSource final : public WeightSource {
  public:
   explicit CheckpointSource(const std::string& folder);

@@ -16,6 +16,7 @@ bool contains(const std::vector<std::string>& list, const std::string& item) {
 }
 
 bool recognises(const Family& family, const ModelConfig& config) {
+  if (family.norm_before && *family.norm_before != config.norm_before) return false;
   if (!config.model_type.empty()) return contains(family.model_types, config.model_type);
   return std::any_of(config.architectures.begin(), config.architectures.end(),
                      [&](const std::string& a) { return contains(family.architectures, a); });
@@ -23,32 +24,44 @@ bool recognises(const Family& family, const ModelConfig& config) {
 
 std::string shape_text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
 
-int64_t norm_width(NormPlace place, const ModelConfig& config) {
-  return place == NormPlace::kQuery || place == NormPlace::kKey ? config.head_dim : config.hidden_size;
+void expect_norm(const Family& family, const ModelConfig& config, const std::string& name, int64_t width,
+                 std::vector<ExpectedTensor>& out) {
+  if (!config.norm_affine && family.norm == NormKind::kLayer) return;
+  out.push_back({name + ".weight", {width}});
+  if (family.norm == NormKind::kLayer) out.push_back({name + ".bias", {width}});
 }
 
 }  // namespace
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all = {llama_family()};
+  static const std::vector<Family> all = {llama_family(), opt_family(), opt_post_norm_family()};
   return all;
 }
 
+const Family* recognised_family(const ModelConfig& config) {
+  for (const Family& f : families())
+    if (recognises(f, config)) return &f;
+  return nullptr;
+}
+
 const Family& find_family(const ModelConfig& config) {
-  for (const Family& f : families()) {
-    if (!recognises(f, config)) continue;
-    if (!contains(f.activations, config.activation))
-      throw ResourceError("{}: hidden_act: found '{}'; expected {} for the {} family", config.path, config.activation,
-                          fmt::join(f.activations, " or "), f.name);
-    if (config.head_dim % 2 != 0)
+  if (const Family* f = recognised_family(config)) {
+    if (!config.activation.empty() && !contains(f->activations, config.activation))
+      throw ResourceError("{}: {}: found '{}'; expected {} for the {} family; choose another model", config.path,
+                          config.activation_key, config.activation, fmt::join(f->activations, " or "), f->name);
+    if (f->positions == PositionKind::kRotary && config.head_dim % 2 != 0)
       throw ResourceError("{}: head_dim: found {}; expected an even number, since rotary embeddings turn pairs", config.path,
                           config.head_dim);
-    return f;
+    if (f->project_in.empty() && has_projections(config))
+      throw ResourceError(
+          "{}: word_embed_proj_dim: found {}; expected hidden_size = {} for the {} family; choose another model", config.path,
+          config.embedding_width, config.hidden_size, f->name);
+    return *f;
   }
   std::vector<std::string> known;
   for (const Family& f : families())
     for (const std::string& t : f.model_types)
-      known.push_back(t);
+      if (!contains(known, t)) known.push_back(t);
   const std::string found = config.model_type.empty() ? fmt::format("architectures {}", config.architectures)
                                                       : fmt::format("model_type '{}'", config.model_type);
   throw ResourceError("{}: {}: no such model family here; expected one of: {}; choose a model of these families", config.path,
@@ -69,8 +82,25 @@ bool has_bias(const LinearRow& row, const ModelConfig& config) {
     case BiasRule::kAlways: return true;
     case BiasRule::kAttentionBias: return config.attention_bias;
     case BiasRule::kMlpBias: return config.mlp_bias;
+    case BiasRule::kEnableBias: return config.enable_bias;
   }
   return false;
+}
+
+bool has_final_norm(const Family& family, const ModelConfig& config) {
+  return !family.final_norm.empty() && !config.remove_final_norm;
+}
+
+bool has_projections(const ModelConfig& config) { return config.embedding_width != config.hidden_size; }
+
+double norm_eps(const Family& family, const ModelConfig& config) { return config.norm_eps.value_or(family.norm_eps); }
+
+void check_sequence_length(const Family& family, const ModelConfig& config, int64_t length) {
+  if (family.positions != PositionKind::kLearned || length <= config.max_positions) return;
+  throw UserError(
+      "{}: sequences of {} tokens; expected at most max_position_embeddings = {}, since the model has no embedding for "
+      "later positions; choose shorter windows, e.g. protocol gptq-{}",
+      config.path, length, config.max_positions, config.max_positions);
 }
 
 int64_t extent(Extent e, const ModelConfig& config) {
@@ -81,6 +111,10 @@ int64_t extent(Extent e, const ModelConfig& config) {
     case Extent::kIntermediate: return config.intermediate_size;
   }
   return 0;
+}
+
+int64_t norm_width(NormPlace place, const ModelConfig& config) {
+  return place == NormPlace::kQuery || place == NormPlace::kKey ? config.head_dim : config.hidden_size;
 }
 
 std::string tensor_name(const std::string& pattern, int64_t layer, const char* suffix) {
@@ -100,17 +134,23 @@ std::vector<LinearSite> linear_sites(const Family& family, const ModelConfig& co
 }
 
 std::vector<ExpectedTensor> expected_tensors(const Family& family, const ModelConfig& config) {
-  std::vector<ExpectedTensor> out = {{family.embedding, {config.vocab_size, config.hidden_size}}};
+  std::vector<ExpectedTensor> out = {{family.embedding, {config.vocab_size, config.embedding_width}}};
+  if (family.positions == PositionKind::kLearned)
+    out.push_back({family.position_table, {config.max_positions + family.position_offset, config.hidden_size}});
+  if (has_projections(config)) {
+    out.push_back({family.project_in, {config.hidden_size, config.embedding_width}});
+    out.push_back({family.project_out, {config.embedding_width, config.hidden_size}});
+  }
   for (int64_t layer = 0; layer < config.layers; ++layer) {
     for (const NormRow& row : family.norms)
-      out.push_back({tensor_name(row.tensor, layer, ".weight"), {norm_width(row.place, config)}});
+      expect_norm(family, config, tensor_name(row.tensor, layer, ""), norm_width(row.place, config), out);
     for (const LinearRow& row : family.linears) {
       out.push_back({tensor_name(row.tensor, layer, ".weight"), {extent(row.rows, config), extent(row.cols, config)}});
       if (has_bias(row, config)) out.push_back({tensor_name(row.tensor, layer, ".bias"), {extent(row.rows, config)}});
     }
   }
-  out.push_back({family.final_norm, {config.hidden_size}});
-  if (!tied_head(family, config)) out.push_back({family.head, {config.vocab_size, config.hidden_size}});
+  if (has_final_norm(family, config)) expect_norm(family, config, family.final_norm, config.hidden_size, out);
+  if (!tied_head(family, config)) out.push_back({family.head, {config.vocab_size, config.embedding_width}});
   return out;
 }
 

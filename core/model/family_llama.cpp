@@ -9,7 +9,7 @@ Family llama_family() {
   f.model_types = {"llama"};
   f.architectures = {"LlamaForCausalLM"};
   f.embedding = "model.embed_tokens.weight";
-  f.final_norm = "model.norm.weight";
+  f.final_norm = "model.norm";
   f.head = "lm_head.weight";
   f.norm = NormKind::kRms;
   f.mlp = MlpKind::kSwiGlu;

@@ -3,12 +3,12 @@
 //
 //   const Family& family = find_family(source.config());
 //   check_tensors(family, source);
-//   Matrix hidden = embed(family, source, ids);                      // ids: whole sequences one after another
+//   Matrix hidden = embed(family, source, ids, sequence_length, backend);  // ids: whole sequences one after another
 //   for (int i = 0; i < source.config().layers; ++i)
 //     forward_block(family, source.config(), load_block(family, source, i), hidden.view(), sequence_length, backend,
 //     workspace);
-//   apply_final_norm(family, source.config(), load_final_norm(family, source), hidden.view(), backend);
-//   backend.head_nll(hidden.view(), load_head(family, source).view(), ...);
+//   const WeightView states = finish(family, source.config(), load_final(family, source), hidden.view(), backend, workspace);
+//   backend.head_nll(states, load_head(family, source).view(), ...);
 #pragma once
 
 #include <array>
@@ -29,7 +29,8 @@ struct BlockWeights {
   int layer = 0;
   std::array<Matrix, kLinearRoles> linear;            // by LinearRole; 0 x 0 where the family has none
   std::array<std::vector<float>, kLinearRoles> bias;  // empty = none
-  std::array<std::vector<float>, kNormPlaces> norm;   // by NormPlace; empty = none
+  std::array<std::vector<float>, kNormPlaces> norm;   // gains by NormPlace; empty = none
+  std::array<std::vector<float>, kNormPlaces> shift;  // NormKind::kLayer
 
   Matrix& weight(LinearRole role) { return linear[static_cast<size_t>(role)]; }
   const Matrix& weight(LinearRole role) const { return linear[static_cast<size_t>(role)]; }
@@ -45,24 +46,37 @@ class Workspace {
   std::vector<Matrix> slots_;
 };
 
-// Sees the input of each group of linears ("qkv", "o", "gate_up", "down") before it is used: tokens x cols. For calibration.
+// Sees the input of each group of linears ("qkv", "o", "gate_up" or "up", "down") before it is used: tokens x cols. For
+// calibration.
 using InputObserver = std::function<void(const std::string& group, WeightView input)>;
 
-// hidden[t] = embedding[ids[t]]. An id outside the vocabulary is a ResourceError (text and model do not belong together).
-Matrix embed(const Family& family, const WeightSource& source, std::span<const int32_t> ids);
+// The stream before the first block, tokens x hidden_size. With the tensors the family has:
+//   hidden[t] = project_in embedding[ids[t]] + position_table[t mod sequence_length + position_offset]
+// UserError if the family has no embedding for the last position of a sequence. ResourceError for an id outside the vocabulary
+// (text and model do not belong together).
+Matrix embed(const Family& family, const WeightSource& source, std::span<const int32_t> ids, int64_t sequence_length,
+             const Backend& backend);
 
 BlockWeights load_block(const Family& family, const WeightSource& source, int layer);
 
-// hidden += attention(norm(hidden)); hidden += mlp(norm(hidden)), in place. hidden holds whole sequences of sequence_length
+// hidden += attention(norm(hidden)); hidden += mlp(norm(hidden)), in place; a family's norms may sit on the stream after each
+// sum instead. hidden holds whole sequences of sequence_length
 // rows one after another (hidden.rows is a multiple of it), each starting at position 0.
 void forward_block(const Family& family, const ModelConfig& config, const BlockWeights& block, View<float> hidden,
                    int64_t sequence_length, const Backend& backend, Workspace& workspace, const InputObserver& observe = {});
 
-std::vector<float> load_final_norm(const Family& family, const WeightSource& source);
-void apply_final_norm(const Family& family, const ModelConfig& config, std::span<const float> gain, View<float> hidden,
-                      const Backend& backend);
+// What stands between the last block and the head.
+struct FinalWeights {
+  std::vector<float> gain, shift;  // of the final norm; empty = none
+  Matrix project;                  // embedding_width x hidden_size; 0 x 0 = none
+};
+FinalWeights load_final(const Family& family, const WeightSource& source);
+// The states the head reads, tokens x embedding_width: project_out norm(hidden), with the parts there are. The norm works in
+// place; the view is hidden itself or a slot of the workspace, valid until that is used again.
+WeightView finish(const Family& family, const ModelConfig& config, const FinalWeights& final_weights, View<float> hidden,
+                  const Backend& backend, Workspace& workspace);
 
-// vocab x hidden: the head, or the embedding when tied.
+// vocab x embedding_width: the head, or the embedding when tied.
 Matrix load_head(const Family& family, const WeightSource& source);
 
 }  // namespace sage

@@ -155,14 +155,24 @@ ModelConfig parse_model_config(std::string_view text, const std::string& path) {
   c.vocab_size = f.integer({"vocab_size"}, 1, kMaxVocabulary);
   c.max_positions = f.integer({"max_position_embeddings"}, 1, kMaxPositions, 2048);
   c.sliding_window = f.flag("use_sliding_window", true) ? f.integer({"sliding_window"}, 0, kMaxPositions, 0) : 0;
-  c.norm_eps = f.number({"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"}, 0, 1, 1e-6);
+  c.embedding_width = f.integer({"word_embed_proj_dim"}, 1, kMaxWidth, c.hidden_size);
+  for (const char* key : {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"})
+    if (!c.norm_eps && f.find({key}) != nullptr) c.norm_eps = f.number({key}, 0, 1);
   c.rotary = read_rotary(f, path);
   if (f.number({"partial_rotary_factor"}, 0, 1, 1.0) != 1.0)
     f.fail("partial_rotary_factor", "a part of the head", "1 (the whole head)");
   c.attention_bias = f.flag("attention_bias", false);
   c.mlp_bias = f.flag("mlp_bias", false);
+  c.enable_bias = f.flag("enable_bias", true);
+  c.norm_before = f.flag("do_layer_norm_before", true);
+  c.norm_affine = f.flag("layer_norm_elementwise_affine", true);
+  c.remove_final_norm = f.flag("_remove_final_layer_norm", false);
   if (f.find({"tie_word_embeddings"}) != nullptr) c.tie_word_embeddings = f.flag("tie_word_embeddings", false);
-  c.activation = f.text({"hidden_act", "hidden_activation", "activation_function"}, "silu");
+  for (const char* key : {"hidden_act", "hidden_activation", "activation_function"}) {
+    if (!c.activation_key.empty() || f.find({key}) == nullptr) continue;
+    c.activation_key = key;
+    c.activation = f.text({key}, "");
+  }
   constexpr int64_t kMaxId = kMaxVocabulary;
   if (f.find({"bos_token_id"}) != nullptr) c.bos_token_id = f.integer({"bos_token_id"}, -1, kMaxId);
   if (const Json* eos = f.find({"eos_token_id"})) {

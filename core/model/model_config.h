@@ -34,13 +34,19 @@ struct ModelConfig {
   int64_t head_dim = 0;  // explicit, or hidden_size / heads
   int64_t vocab_size = 0;
   int64_t max_positions = 0;
-  int64_t sliding_window = 0;  // 0 = none
-  double norm_eps = 1e-6;
+  int64_t sliding_window = 0;      // 0 = none
+  int64_t embedding_width = 0;     // word_embed_proj_dim, or hidden_size
+  std::optional<double> norm_eps;  // absent: the family's default
   RotaryConfig rotary;
   bool attention_bias = false;
   bool mlp_bias = false;
+  bool enable_bias = true;                  // enable_bias: all linear layers of a block
+  bool norm_before = true;                  // do_layer_norm_before
+  bool norm_affine = true;                  // layer_norm_elementwise_affine: layer norms have gains and shifts
+  bool remove_final_norm = false;           // _remove_final_layer_norm
   std::optional<bool> tie_word_embeddings;  // absent: the family's default
-  std::string activation;                   // hidden_act, "silu"
+  std::string activation;                   // "silu"; absent: the family's default
+  std::string activation_key;               // its spelling: "hidden_act", "activation_function"
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
   std::string torch_dtype;          // "float16"; informative

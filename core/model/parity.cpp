@@ -94,6 +94,11 @@ class Checker {
       if (t.shape.size() != 3 || t.shape[1] < 1 || t.shape[1] > length_ || sequences_ != 1)
         throw ResourceError("{}: hidden_states: found shape {}; expected [levels, positions, hidden] of one sequence of {}",
                             expected_.path(), t.shape_text(), length_);
+      if (has_projections(config_))
+        throw ResourceError(
+            "{}: hidden_states: one tensor for all levels, while the last level of this model has another width; "
+            "expected hidden_states.0, hidden_states.1, ...; write the levels one by one",
+            expected_.path());
       shown_positions_ = t.shape[1];
       levels_ = std::make_unique<Expected>(expected_, "hidden_states",
                                            std::vector<int64_t>{config_.layers + 1, shown_positions_, config_.hidden_size});
@@ -104,20 +109,20 @@ class Checker {
   }
 
   ParityReport run() {
-    Matrix hidden = embed(family_, source_, ids_);
+    Matrix hidden = embed(family_, source_, ids_, length_, backend_);
     compare_level(0, hidden.view());
     Workspace workspace;
     for (int layer = 0; layer < config_.layers; ++layer) {
       forward_block(family_, config_, load_block(family_, source_, layer), hidden.view(), length_, backend_, workspace);
       if (layer + 1 < config_.layers) compare_level(layer + 1, hidden.view());
     }
-    apply_final_norm(family_, config_, load_final_norm(family_, source_), hidden.view(), backend_);
-    compare_level(config_.layers, hidden.view());
+    const WeightView states = finish(family_, config_, load_final(family_, source_), hidden.view(), backend_, workspace);
+    compare_level(config_.layers, states);
     const Matrix head = load_head(family_, source_);
     if (levels_ != nullptr)
-      compare_large_logits(hidden.view(), head.view());
+      compare_large_logits(states, head.view());
     else
-      compare_small_logits(hidden.view(), head.view());
+      compare_small_logits(states, head.view());
     return std::move(report_);
   }
 

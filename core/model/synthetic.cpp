@@ -34,6 +34,43 @@ std::vector<float> normal_quantiles() {
   return table;
 }
 
+nlohmann::json llama_config(const SyntheticShape& shape, int64_t layers, DType dtype) {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"model_type", "llama"},
+          {"hidden_size", shape.hidden},
+          {"intermediate_size", shape.intermediate},
+          {"num_hidden_layers", layers > 0 ? layers : shape.layers},
+          {"num_attention_heads", shape.heads},
+          {"num_key_value_heads", shape.kv_heads},
+          {"vocab_size", shape.vocabulary},
+          {"max_position_embeddings", 4096},
+          {"rms_norm_eps", 1e-5},
+          {"rope_theta", shape.rope_theta},
+          {"hidden_act", "silu"},
+          {"tie_word_embeddings", false},
+          {"torch_dtype", dtype == DType::kF16 ? "float16" : "float32"}};
+}
+
+nlohmann::json opt_config(const SyntheticShape& shape, int64_t layers, DType dtype) {
+  return {{"architectures", {"OPTForCausalLM"}},
+          {"model_type", "opt"},
+          {"hidden_size", shape.hidden},
+          {"ffn_dim", shape.intermediate},
+          {"num_hidden_layers", layers > 0 ? layers : shape.layers},
+          {"num_attention_heads", shape.heads},
+          {"vocab_size", shape.vocabulary},
+          {"word_embed_proj_dim", shape.embedding_width > 0 ? shape.embedding_width : shape.hidden},
+          {"max_position_embeddings", 2048},
+          {"do_layer_norm_before", shape.norm_before},
+          {"activation_function", "relu"},
+          {"enable_bias", true},
+          {"tie_word_embeddings", true},
+          {"bos_token_id", 2},
+          {"eos_token_id", 2},
+          {"pad_token_id", 1},
+          {"torch_dtype", dtype == DType::kF16 ? "float16" : "float32"}};
+}
+
 }  // namespace
 
 const std::vector<SyntheticShape>& synthetic_shapes() {
@@ -45,6 +82,14 @@ const std::vector<SyntheticShape>& synthetic_shapes() {
       {"llama3-8b", 4096, 14336, 32, 32, 8, 128256, 500000},
       {"llama2-13b", 5120, 13824, 40, 40, 40, 32000, 10000},
       {"llama2-70b", 8192, 28672, 80, 64, 8, 32000, 10000},
+      {"opt-toy", 64, 256, 2, 4, 4, 2048, 0, "opt"},
+      {"opt-toy-post-norm", 64, 256, 2, 4, 4, 2048, 0, "opt", 32, false},
+      {"opt-125m", 768, 3072, 12, 12, 12, 50272, 0, "opt"},
+      {"opt-350m", 1024, 4096, 24, 16, 16, 50272, 0, "opt", 512, false},
+      {"opt-1.3b", 2048, 8192, 24, 32, 32, 50272, 0, "opt"},
+      {"opt-2.7b", 2560, 10240, 32, 32, 32, 50272, 0, "opt"},
+      {"opt-6.7b", 4096, 16384, 32, 32, 32, 50272, 0, "opt"},
+      {"opt-13b", 5120, 20480, 40, 40, 40, 50272, 0, "opt"},
   };
   return shapes;
 }
@@ -63,20 +108,7 @@ const SyntheticShape& find_synthetic_shape(const std::string& name) {
 
 uint64_t write_synthetic_checkpoint(const SyntheticShape& shape, const std::string& folder, int64_t layers, DType dtype, uint64_t seed) {
   if (dtype != DType::kF16 && dtype != DType::kF32) throw UserError("--dtype: {}; expected F16 or F32", dtype_name(dtype));
-  const nlohmann::json config = {{"architectures", {"LlamaForCausalLM"}},
-                                 {"model_type", "llama"},
-                                 {"hidden_size", shape.hidden},
-                                 {"intermediate_size", shape.intermediate},
-                                 {"num_hidden_layers", layers > 0 ? layers : shape.layers},
-                                 {"num_attention_heads", shape.heads},
-                                 {"num_key_value_heads", shape.kv_heads},
-                                 {"vocab_size", shape.vocabulary},
-                                 {"max_position_embeddings", 4096},
-                                 {"rms_norm_eps", 1e-5},
-                                 {"rope_theta", shape.rope_theta},
-                                 {"hidden_act", "silu"},
-                                 {"tie_word_embeddings", false},
-                                 {"torch_dtype", dtype == DType::kF16 ? "float16" : "float32"}};
+  const nlohmann::json config = shape.family == "opt" ? opt_config(shape, layers, dtype) : llama_config(shape, layers, dtype);
   make_folders(folder);
   const std::string text = config.dump(2) + "\n";
   const ModelConfig parsed = parse_model_config(text, folder + "/config.json");
@@ -101,7 +133,7 @@ uint64_t write_synthetic_checkpoint(const SyntheticShape& shape, const std::stri
       std::vector<uint16_t> half(values.size());
       for (int64_t at = 0; at < n; at += kChunk) {
         const auto count = static_cast<size_t>(std::min(kChunk, n - at));
-        if (t.shape.size() == 1) {
+        if (t.shape.size() == 1 && t.name.ends_with(".weight")) {
           std::fill_n(values.begin(), count, 1.0f);
         } else {
           for (size_t i = 0; i < count;) {

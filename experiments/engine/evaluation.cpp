@@ -5,6 +5,7 @@
 #include "core/eval/perplexity.h"
 #include "core/eval/protocol.h"
 #include "core/eval/text.h"
+#include "core/model/family.h"
 #include "core/model/tokenizer.h"
 #include "core/util/errors.h"
 
@@ -21,6 +22,9 @@ const Evaluator::Prepared& Evaluator::prepare(const EvalSpec& spec, const Weight
   const std::string key = fmt::format("{}\n{}\n{}\n{}", spec.protocol, spec.text, spec.windows, full_precision.folder());
   std::unique_ptr<Prepared>& p = prepared_[key];
   if (!p) {
+    // Before hours of quantization, not after them.
+    const ModelConfig& config = full_precision.config();
+    check_sequence_length(find_family(config), config, find_protocol(spec.protocol).window);
     const Tokenizer tokenizer = Tokenizer::from_file(full_precision.folder() + "/tokenizer.json");
     p = std::make_unique<Prepared>(Prepared{make_windows(tokenizer, load_text(spec.text), find_protocol(spec.protocol), spec.windows)});
   }

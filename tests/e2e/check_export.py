@@ -50,7 +50,8 @@ for method in ("sage_paper", "rtn"):
         d = ((w - q) ** 2).sum() / (w**2).sum()
         assert abs(d - m["relative_error"]) <= 1e-6 * d, f"{m['name']}: D is {d}, reported {m['relative_error']}"
         assert 0 < d < 0.6
-        own = [t for n, t in planes.items() if n.startswith(m["name"].removesuffix("weight")) and n != m["name"]]
+        stem = m["name"].removesuffix("weight")
+        own = [t for n, t in planes.items() if n.startswith(stem) and n not in (m["name"], stem + "bias")]
         count = sum(t.nbytes for t in own)
         plane_bytes += count
         assert abs(8 * count / w.size - m["stored_bits"]) < 1e-9, m["name"]
@@ -64,7 +65,7 @@ for method in ("sage_paper", "rtn"):
     print(f"{method}: {len(report['matrices'])} matrices, {report['paper_bits']:.3f} paper bits, {report['stored_bits']:.3f} stored bits: agree")
 
 # Signs and groups of a SAGE matrix, decoded here from the documented format alone.
-name = "model.layers.0.mlp.up_proj"
+name = next(n for n in ("model.layers.0.mlp.up_proj", "model.decoder.layers.0.fc1") if n + ".weight" in tensors(model / "model.safetensors"))
 header = json.loads(tensors(work / "sage_paper-packed" / "model.safetensors")[name + ".header"].tobytes())
 stored = {n.rsplit(".", 1)[1]: t for n, t in tensors(work / "sage_paper-packed" / "model.safetensors").items() if n.startswith(name + ".")}
 w = tensors(model / "model.safetensors")[name + ".weight"].astype(np.float64)

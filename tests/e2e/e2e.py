@@ -30,11 +30,11 @@ def digest(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def toy_model(layers=2):
+def toy_model(layers=2, shape="toy", tokenizer="gpt2"):
     """A model with random weights, a real tokenizer and a text."""
-    model = work / "model"
-    sageptq("synth", "--shape", "toy", "--layers", layers, "-o", model)
-    shutil.copy(source / "tests/data/tokenizer/gpt2/tokenizer.json", model / "tokenizer.json")
+    model = work / ("model" if shape == "toy" else shape)
+    sageptq("synth", "--shape", shape, "--layers", layers, "-o", model)
+    shutil.copy(source / f"tests/data/tokenizer/{tokenizer}/tokenizer.json", model / "tokenizer.json")
     words = "the of and a in to is was for on as with by that it from at his an were are which this also be has or had its one".split()
     rng = random.Random(1)
     (work / "text.txt").write_text("\n".join(" ".join(rng.choice(words) for _ in range(30)) for _ in range(60)) + "\n")
@@ -189,6 +189,40 @@ def packed_equals_export():
     assert packed["nll"] == exported["nll"], "the exported weights are not the packed ones"
     assert packed["nll"] != full["nll"], "the packed model is the full-precision one"
     assert packed["windows"] == 3 and packed["perplexity"] > 1
+
+
+def opt():
+    """Quantized, packed, inspected, exported and scored like any other family; what OPT cannot do is said before the work."""
+    for shape in ("opt-toy", "opt-toy-post-norm"):
+        model = toy_model(shape=shape, tokenizer="opt")
+        full = json.loads(sageptq("eval", "--model", model, *SCORE, "--format", "json").stdout)
+        for method in ("sage_paper", "rtn"):
+            packed, exported = f"{shape}-{method}", f"{shape}-{method}-exported"
+            out = json.loads(sageptq("run", method, "--model", model, *SCORE, "--set", "eval.0.kl=true", "-o", packed, "--format", "json").stdout)
+            row = (out["rows"] if isinstance(out, dict) else out)[0]
+            assert row["stored bits"] > row["paper bits"] > 0, row
+            inspected = json.loads(sageptq("inspect", packed, "--format", "json").stdout)
+            assert len(inspected["matrices"]) == 12, [m["name"] for m in inspected["matrices"]]
+            size = (work / packed / "model.safetensors").stat().st_size
+            assert sum(inspected["roles"].values()) + inspected["unquantized_bytes"] + inspected["metadata_bytes"] == size
+            sageptq("export", packed, "--dequantized", "--dtype", "F32", "-o", exported)
+            a, b = (json.loads(sageptq("eval", "--model", d, *SCORE, "--format", "json").stdout) for d in (packed, exported))
+            assert a["nll"] == b["nll"] != full["nll"], (a["nll"], b["nll"], full["nll"])
+    model = work / "opt-toy"
+    (work / "text.txt").write_text((work / "text.txt").read_text() * 4)
+    long = sageptq("run", "rtn", "--model", model, "--text", "text.txt", "--protocol", "gptq-4096", "-o", "long", expect=2)
+    assert "max_position_embeddings = 2048" in long.stderr and "gptq-2048" in long.stderr, long.stderr
+    assert not list(work.glob("long*")), "the model was quantized before the windows were refused"
+    assert "gptq-2048" in sageptq("eval", "--model", model, "--text", "text.txt", "--protocol", "gptq-4096", expect=2).stderr
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "activation_function": "gelu"}))
+    gelu = sageptq("run", "rtn", "--model", model, "--until", "quantize", "-o", "gelu", expect=3)
+    assert "activation_function: found 'gelu'; expected relu" in gelu.stderr, gelu.stderr
+    assert not (work / "gelu").exists()
+    for model in ("opt", "opt_350m_style"):
+        folder = source / "tests/data/hf" / model
+        said = json.loads(sageptq("parity", "--model", folder, "--expected", folder / "expected.safetensors", "--format", "json").stdout)
+        assert said["within"] and len(said["tensors"]) == 5, said
 
 
 def run_file():

@@ -56,7 +56,7 @@ TEST_F(EvalTest, NllOfTinyModels) {
   for (const char* backend : {"cpu", "reference"}) {
     const auto device = make_backend(backend);
     for (const char* name : {"llama_mha", "llama_gqa_tied_bf16", "llama_bias_f16_sharded", "llama_head_dim",
-                             "llama_rope_llama3", "llama_rope_linear"}) {
+                             "llama_rope_llama3", "llama_rope_linear", "opt", "opt_350m_style"}) {
       const auto source = open_checkpoint(model_folder(name));
       const Expected e = expected_of(name, find_protocol("gptq-48"));
       const PerplexityResult r = evaluate_perplexity(*source, e.windows, *device, options_);
@@ -151,6 +151,39 @@ TEST_F(EvalTest, DivergenceFromAnotherModel) {
     EXPECT_DOUBLE_EQ(r.top1.at(static_cast<size_t>(w)), agree / 47.0);
   });
   EXPECT_NEAR(r.kl_mean.mean, (r.kl[0] + r.kl[1]) / 2, 1e-12);
+}
+
+// Final states have the head's width, which is not the stream's in every model.
+TEST_F(EvalTest, StatesOfAModelWithProjections) {
+  const auto source = open_checkpoint(model_folder("opt_350m_style"));
+  const Expected e = expected_of("opt_350m_style", find_protocol("gptq-48"));
+  const FinalStates states = FinalStates::of(*source, e.windows, *cpu_, options_);
+  EXPECT_EQ(states.window(1).cols, 32);
+  const Reference reference{source.get(), states};
+  const PerplexityResult r = evaluate_perplexity(*source, e.windows, *cpu_, options_, &reference);
+  EXPECT_TRUE(r.from_states);
+  EXPECT_NEAR(r.kl_mean.mean, 0, 1e-9);
+  EXPECT_EQ(r.top1_mean.mean, 1.0);
+  for (size_t w = 0; w < 2; ++w) {
+    double sum = 0;
+    for (size_t t = 0; t < 47; ++t)
+      sum += e.nll[w * 47 + t];
+    EXPECT_NEAR(r.nll[w], sum / 47, 2e-5);
+  }
+}
+
+TEST_F(EvalTest, RefusesWindowsLongerThanThePositionTable) {
+  const auto source = open_checkpoint(model_folder("opt"));
+  const std::vector<int32_t> ids(300, 7);
+  const TokenWindows windows = cut_windows(ids, find_protocol("gptq-300"), 0, std::nullopt);
+  try {
+    evaluate_perplexity(*source, windows, *cpu_, options_);
+    FAIL() << "no error";
+  } catch (const UserError& error) {
+    for (const char* part : {"sequences of 300 tokens", "max_position_embeddings = 256", "gptq-256"})
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+  }
+  EXPECT_FALSE(std::filesystem::exists(options_.states_folder));
 }
 
 TEST_F(EvalTest, StatesAreKeptAndReused) {

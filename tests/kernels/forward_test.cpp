@@ -91,10 +91,13 @@ TEST_P(Forward, Norms) {
 TEST_P(Forward, NormsWorkInPlace) {
   Matrix x(5, 33);
   fill_normal(x.view(), 7);
-  const std::vector<float> gamma = normal_vector(33, 8);
+  const std::vector<float> gamma = normal_vector(33, 8), beta = normal_vector(33, 9);
   Matrix y(5, 33);
   backend_->rms_norm(x.view(), gamma, 1e-6f, y.view());
   backend_->rms_norm(x.view(), gamma, 1e-6f, x.view());
+  EXPECT_EQ(nmse(y.view(), x.view()), 0.0);
+  backend_->layer_norm(x.view(), gamma, beta, 1e-6f, y.view());
+  backend_->layer_norm(x.view(), gamma, beta, 1e-6f, x.view());
   EXPECT_EQ(nmse(y.view(), x.view()), 0.0);
 }
 

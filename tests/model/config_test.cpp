@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/model/family.h"
 #include "core/model/model_config.h"
 #include "core/model/rotary.h"
 #include "core/util/errors.h"
@@ -30,9 +31,12 @@ TEST(ModelConfig, FillsTheDefaultsOfHuggingFace) {
   EXPECT_EQ(c.head_dim, 16);
   EXPECT_EQ(c.rotary.theta, 10000.0);
   EXPECT_EQ(c.rotary.scaling, RotaryConfig::Scaling::kDefault);
-  EXPECT_EQ(c.norm_eps, 1e-6);
+  EXPECT_FALSE(c.norm_eps.has_value());  // the family's
+  EXPECT_EQ(norm_eps(find_family(c), c), 1e-6);
   EXPECT_FALSE(c.attention_bias || c.mlp_bias || c.tie_word_embeddings.has_value());
-  EXPECT_EQ(c.activation, "silu");
+  EXPECT_TRUE(c.activation.empty() && c.activation_key.empty());
+  EXPECT_TRUE(c.enable_bias && c.norm_before && c.norm_affine && !c.remove_final_norm);
+  EXPECT_EQ(c.embedding_width, 64);
   EXPECT_EQ(c.json, config());
 }
 
