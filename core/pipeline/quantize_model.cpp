@@ -41,8 +41,31 @@ std::unique_ptr<SafetensorsFile> finished_layer(const std::string& path, const s
   return nullptr;
 }
 
+// The Grams of a block, by group of linears, each with its factors; empty without calibration.
+class BlockHessians {
+ public:
+  BlockHessians(const QuantizeModelJob& job, CalibrationPass* pass, const std::vector<LinearSite>& sites) {
+    if (pass == nullptr) return;
+    std::map<std::string, int64_t> columns;
+    for (const LinearSite& s : sites) columns[s.group] = s.cols;
+    grams_ = pass->collect(sites.front().layer, columns);
+    for (const auto& [group, gram] : grams_)
+      hessians_[group] =
+          std::make_unique<LayerHessian>(gram.matrix.view(), factor_options(job.calibration->config), fmt::format("layer {} {}", sites.front().layer, group));
+  }
+  const LayerHessian* of(const LinearSite& site) const {
+    const auto it = hessians_.find(site.group);
+    return it == hessians_.end() ? nullptr : it->second.get();
+  }
+
+ private:
+  std::map<std::string, Gram> grams_;
+  std::map<std::string, std::unique_ptr<LayerHessian>> hessians_;
+};
+
 void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& sites, const std::string& path, const std::string& fingerprint,
-                    Progress& progress) {
+                    CalibrationPass* pass, Progress& progress) {
+  const BlockHessians hessians(job, pass, sites);
   SafetensorsWriter writer;
   std::vector<QuantizedMatrix> keep;
   keep.reserve(sites.size());
@@ -51,7 +74,7 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     const double started = now_seconds();
     Trace trace(job.trace);
     const Matrix w = job.source.load_linear(site.name);
-    MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .trace = &trace}, job.backend);
+    MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .hessian = hessians.of(site), .trace = &trace}, job.backend);
     job.source.release(site.name);
     MatrixReport m;
     m.name = site.name;
@@ -79,6 +102,24 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
   writer.write(path);
 }
 
+// The planes of a matrix as its block's finished file holds them.
+QuantizedMatrix planes_of(const SafetensorsFile& file, const LinearSite& site) {
+  QuantizedMatrix q;
+  q.rows = site.rows;
+  q.cols = site.cols;
+  const std::string prefix = plane_tensor(site.name, "");
+  for (const TensorInfo& t : file.tensors()) {
+    if (!t.name.starts_with(prefix)) continue;
+    StoredPlane p;
+    p.name = t.name.substr(prefix.size());
+    p.dtype = dtype_name(t.dtype);
+    const std::span<const std::byte> bytes = file.bytes(t);
+    p.bytes.assign(bytes.begin(), bytes.end());
+    q.planes.push_back(std::move(p));
+  }
+  return q;
+}
+
 std::string packed_fingerprint(const std::string& folder) {
   const json j = json::parse(read_file(folder + "/config.json"), nullptr, false);
   if (!j.is_object() || !j.contains("quantization_config") || !j["quantization_config"].is_object()) return "";
@@ -90,6 +131,7 @@ std::string packed_fingerprint(const std::string& folder) {
 std::string quantization_fingerprint(const QuantizeModelJob& job) {
   std::string text = fmt::format("format {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, job.source.digest(), job.seed, canonical_json(job.factory.config()));
   for (const std::string& c : job.factory.component_versions()) text += c + "\n";
+  if (job.factory.needs_calibration() && job.calibration != nullptr) text += calibration_key(*job.calibration) + "\n";
   if (job.selects)
     for (const LinearSite& site : linear_sites(find_family(job.source.config()), job.source.config()))
       if (!job.selects(site.name)) text += "without " + site.name + "\n";
@@ -109,9 +151,8 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   }
   const Family& family = find_family(job.source.config());
   check_tensors(family, job.source);
-  if (job.factory.needs_calibration())
-    throw UserError("quantize: the pipeline needs calibration statistics, which this version does not collect for whole models; expected a calibration-free "
-                    "pipeline; try `sageptq matrix --gram` for single matrices");
+  const bool calibrates = job.factory.needs_calibration();
+  if (calibrates && job.calibration == nullptr) throw Error(ExitCode::kInternalError, "quantize_model: a pipeline that calibrates was given no samples");
   std::map<int, std::vector<LinearSite>> layers;
   double total = 0;
   for (const LinearSite& site : linear_sites(family, job.source.config())) {
@@ -126,18 +167,29 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   make_folders(work);
   Progress progress("quantize", total, "million weights");
   std::vector<std::unique_ptr<SafetensorsFile>> parts;
+  std::map<int, const SafetensorsFile*> finished;
+  std::optional<CalibrationPass> pass;
+  if (calibrates)
+    pass.emplace(job.source, *job.calibration, job.backend, fingerprint, [&](int layer, BlockWeights& block) {
+      const auto sites = layers.find(layer);
+      if (sites == layers.end()) return;
+      for (const LinearSite& s : sites->second)
+        block.weight(s.role) = decode_matrix(job.factory, planes_of(*finished.at(layer), s), s.name, job.backend);
+    });
   for (const auto& [layer, sites] : layers) {
     const std::string path = layer_path(work, layer);
     std::unique_ptr<SafetensorsFile> part = finished_layer(path, fingerprint);
     if (part) {
       for (const LinearSite& s : sites) progress.advance(static_cast<double>(s.rows * s.cols) * 1e-6, "resumed");
     } else {
-      quantize_layer(job, sites, path, fingerprint, progress);
+      quantize_layer(job, sites, path, fingerprint, pass ? &*pass : nullptr, progress);
       part = std::make_unique<SafetensorsFile>(path);
     }
+    finished[layer] = part.get();
     parts.push_back(std::move(part));
   }
   progress.finish();
+  if (pass && job.calibration_seconds != nullptr) *job.calibration_seconds = pass->seconds();
 
   FolderInProgress folder(out);
   SafetensorsWriter writer;
@@ -173,6 +225,11 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
                                    {"source_digest", job.source.digest()},
                                    {"components", job.factory.component_versions()},
                                    {"pipeline", json::parse(canonical_json(job.factory.config()))}};
+  if (calibrates)
+    config["quantization_config"]["calibration"] = {{"options", json::parse(canonical_json(calibration_identity(job.calibration->config)))},
+                                                    {"text", job.calibration->samples.text_name},
+                                                    {"text_digest", job.calibration->samples.text_digest},
+                                                    {"samples_digest", job.calibration->samples.digest}};
   if (!job.run_key.empty()) config["quantization_config"]["run_key"] = job.run_key;
   write_file_atomically(folder.path() + "/config.json", config.dump(2) + "\n");
   write_file_atomically(folder.path() + "/" + kReportFile, json{{"matrices", report}}.dump(1) + "\n");

@@ -46,7 +46,6 @@ Verb matrix_verb() {
     o.add_options()("input", po::value<std::string>()->required(), "HDF5 file with the matrix, or FILE.safetensors:TENSOR")(
         "weights", po::value<std::string>()->default_value("/W"), "dataset of the matrix in an HDF5 file")(
         "gram", po::value<std::string>(), "dataset of the input Gram matrix (upper triangle is enough), for methods that calibrate")(
-        "percdamp", po::value<double>()->default_value(FactorOptions().percdamp), "damping of the Hessian, share of its mean diagonal")(
         "method", po::value<std::string>()->required(), "preset or experiment file")(
         "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. saliency.center=zero or pipeline.quantizer.scale=row; repeatable")(
         "numerics", po::value<std::string>(), "packed (FP16 parameters, as stored) or reference (FP32, as released code computes)")(
@@ -73,9 +72,7 @@ Verb matrix_verb() {
         throw ResourceError("{}: Gram '{}' is {} x {}; expected {} x {}, the columns of the weights; name the right dataset", input, m["gram"].as<std::string>(),
                             gram.rows(), gram.cols(), w.cols(), w.cols());
       complete_gram(gram.view(), input);
-      FactorOptions options;
-      options.percdamp = m["percdamp"].as<double>();
-      hessian.emplace(gram.view(), options, input);
+      hessian.emplace(gram.view(), factor_options(experiment.calibration), input);
     }
     Trace trace(m.count("output") > 0);
     MatrixJob job;

@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "core/eval/protocol.h"
+#include "core/pipeline/pipeline.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/util/errors.h"
 
@@ -54,7 +55,7 @@ Schema<EvalSpec> eval_schema() {
       .add("kl", &EvalSpec::kl, "Also the divergence from the full-precision model.");
 }
 
-const std::vector<std::string> kSections = {"model", "eval", "pipeline"};
+const std::vector<std::string> kSections = {"model", "eval", "calibration", "pipeline"};
 const std::vector<std::string> kComposition = {"extends", "sweep"};
 
 bool is_path(const std::string& text) {
@@ -147,8 +148,9 @@ bool Experiment::selects(const std::string& matrix_name) const {
 
 Value identity(const Experiment& experiment) {
   Value v = experiment.resolved;
-  for (const char* key : {"name", "label", "about", "model"})
+  for (const char* key : {"name", "label", "about", "model", "calibration"})
     v.erase(key);
+  if (experiment.calibrates) v.set("calibration", calibration_identity(experiment.calibration));
   if (Value* eval = v.find("eval"))
     for (Value& entry : eval->items())
       entry.erase("text");
@@ -308,6 +310,13 @@ Experiment resolve(const Value& root, const std::string& source, const Registrie
     throw UserError("{}: no pipeline; expected `pipeline: {{...}}`, `extends: PRESET`, or `pipeline: none` for full precision",
                     root.where().str());
   e.pipeline = canonical_pipeline(*pipeline, registries);
+  e.calibrates = !is_full_precision(e.pipeline) && PipelineFactory(e.pipeline, registries).needs_calibration();
+  const Value* calibration = root.find("calibration");
+  e.calibration = parse_calibration(calibration == nullptr ? Value::null() : *calibration);
+  if (calibration != nullptr)
+    if (const Value* dataset = calibration->find("dataset"); dataset != nullptr && e.calibration.dataset.find('/') != std::string::npos)
+      e.calibration.dataset = anchored(e.calibration.dataset, *dataset);
+  if (e.calibrates) e.resolved.set("calibration", with_origins(calibration_schema().print(e.calibration), calibration));
   e.resolved.set("pipeline", e.pipeline);
   return e;
 }
@@ -326,6 +335,7 @@ std::vector<std::pair<std::string, std::vector<ParamInfo>>> experiment_parameter
   return {{"experiment", top_schema().info()},
           {"model", model_schema().info()},
           {"eval", eval_schema().info()},
+          {"calibration", calibration_schema().info()},
           {"pipeline", pipeline_parameters()}};
 }
 

@@ -7,6 +7,7 @@
 //   seed: 0
 //   eval: [{protocol: gptq-2048, text: default, windows: 0, kl: false}]   # windows 0 = all of the text
 //   pipeline: {...}                # core/pipeline/pipeline_config.h, or `none` for full precision
+//   calibration: {dataset: "default:calibration", samples: 128, ...}   # for pipelines that calibrate (calibration_config.h)
 //   include: ["*"]                 # matrices to quantize, by glob on their names; exclude: [...] removes some
 //   trace: false                   # keep what components report about their choices
 //   keep_packed: false             # keep the packed checkpoint beside the run's record
@@ -21,6 +22,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/calibration/calibration_config.h"
 #include "core/config/schema.h"
 #include "core/config/value.h"
 #include "core/strategy/registries.h"
@@ -46,6 +48,8 @@ struct Experiment {
   std::vector<std::string> exclude;
   bool trace = false;
   bool keep_packed = false;
+  CalibrationConfig calibration;  // used where the pipeline calibrates
+  bool calibrates = false;
   Value pipeline;  // canonical (canonical_pipeline); is_full_precision(pipeline) for `none`
   Value resolved;  // the whole experiment with every default, each node with its origin; reading it again gives the same
 

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "core/model/tokenizer.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/pipeline/quantize_model.h"
 #include "core/util/files.h"
@@ -129,8 +130,28 @@ std::string Runner::key_of(const Experiment& e) {
   std::string text = fmt::format("schema {}\nexperiment {}\nmodel {}\nbackend {}\n", kRunSchemaVersion, canonical_json(identity(e)), source.digest(), backend_->name());
   if (!is_full_precision(e.pipeline))
     for (const std::string& c : PipelineFactory(e.pipeline, registries_).component_versions()) text += c + "\n";
+  if (e.calibrates) {
+    const Text& calibration = calibration_text(e);
+    text += fmt::format("calibration text {} tokenizer {}\n", calibration.digest, Tokenizer::from_file(source.folder() + "/tokenizer.json").digest());
+    // Before hours of work, not in their middle.
+    check_sequence_length(find_family(source.config()), source.config(), e.calibration.length_tokens);
+  }
   for (const EvalSpec& spec : e.eval) text += evaluator_->identity_of(spec, source) + "\n";
   return sha256_hex(text);
+}
+
+const Text& Runner::calibration_text(const Experiment& e) {
+  const auto it = texts_.find(e.calibration.dataset);
+  return it != texts_.end() ? it->second : texts_.emplace(e.calibration.dataset, load_text(e.calibration.dataset)).first->second;
+}
+
+std::unique_ptr<CalibrationJob> Runner::calibration_of(const Experiment& e) {
+  if (!e.calibrates) return nullptr;
+  const Text& text = calibration_text(e);
+  const Tokenizer tokenizer = Tokenizer::from_file(model(e.model_path).folder() + "/tokenizer.json");
+  auto job = std::make_unique<CalibrationJob>(CalibrationJob{draw_samples(tokenizer, text, sample_options(e.calibration, text)), e.calibration});
+  log_info("calibration: {} samples of {} tokens from {} (sha256 {})", e.calibration.samples, e.calibration.length_tokens, text.name, text.digest.substr(0, 12));
+  return job;
 }
 
 int64_t Runner::evaluation_tokens(const Experiment& e) {
@@ -167,8 +188,9 @@ PackedReport Runner::quantize_only(const Experiment& e, const std::string& packe
   if (is_full_precision(e.pipeline)) throw UserError("{}: leaves the model in full precision; expected a method that quantizes; see `sageptq list presets`", e.source);
   const CheckpointSource& source = model(e.model_path);
   const PipelineFactory factory(e.pipeline, registries_);
+  const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
   return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), packed, "", e.trace,
-                         [&e](const std::string& name) { return e.selects(name); }, {}});
+                         [&e](const std::string& name) { return e.selects(name); }, {}, calibration.get()});
 }
 
 RunResult Runner::run(const Experiment& e, const std::string& packed) {
@@ -194,14 +216,23 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
     if (const std::string parent = fs::path(folder).parent_path().string(); !parent.empty()) make_folders(parent);
     const PipelineFactory factory(e.pipeline, registries_);
     record.numerics = factory.numerics() == Numerics::kPacked ? "packed" : "reference";
+    const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
+    double calibration_seconds = 0;
     const PackedReport report = clock.run("quantize", [&] {
       return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), folder, result.key, e.trace,
                              [&e](const std::string& name) { return e.selects(name); },
                              [&](const MatrixReport& m, const Trace& trace) {
                                for (const auto& [name, a] : trace.arrays())
                                  record.trace.push_back({m.name, name, {a.shape.begin(), a.shape.end()}, a.values});
-                             }});
+                             },
+                             calibration.get(), &calibration_seconds});
     });
+    if (calibration) {
+      // The stage holds both; its row is split so that each says its own.
+      StageRow& quantize = record.timing.back();
+      quantize.seconds -= calibration_seconds;
+      record.timing.insert(record.timing.end() - 1, {"calibrate", calibration_seconds, quantize.peak_bytes});
+    }
     fill_storage(report, record);
   } else {
     fill_full_precision(source, record);

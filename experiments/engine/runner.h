@@ -10,7 +10,9 @@
 #include <string>
 #include <vector>
 
+#include "core/eval/text.h"
 #include "core/model/checkpoint.h"
+#include "core/pipeline/calibration_pass.h"
 #include "core/pipeline/packed_checkpoint.h"
 #include "core/strategy/registries.h"
 #include "experiments/engine/evaluation.h"
@@ -54,12 +56,16 @@ class Runner {
 
  private:
   RunRecord start_record(const Experiment& experiment, const std::string& key);
+  // The text calibration draws from, read once, and the samples drawn from it.
+  const Text& calibration_text(const Experiment& experiment);
+  std::unique_ptr<CalibrationJob> calibration_of(const Experiment& experiment);
 
   const Registries& registries_;
   RunnerOptions options_;
   Store store_;
   std::unique_ptr<Backend> backend_;
   std::map<std::string, std::unique_ptr<CheckpointSource>> models_;
+  std::map<std::string, Text> texts_;
   std::unique_ptr<Evaluator> evaluator_;
 };
 

@@ -1,0 +1,68 @@
+// Runs calibration samples through a model, block by block, and hands out the Grams of each block's inputs.
+//
+//   propagation quantized   the Grams of block i come from its original weights, on the outputs of the quantized blocks before it
+//                           (GPTQ, PB-LLM, BiLLM): two forward passes a block
+//   propagation original    on the outputs of the original blocks: one pass, and the same Grams for every method
+//
+// In memory: one block's weights, its Grams, one sequence of activations, and the hidden states (N x L x d floats, in a mapped
+// file beyond hidden_states_bytes). Forward passes run only when a Gram is not in the cache; blocks before it are then caught up
+// with, which is also how a killed run gets back to the block it was in.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "core/calibration/calibration_config.h"
+#include "core/calibration/gram.h"
+#include "core/calibration/gram_cache.h"
+#include "core/calibration/hidden_states.h"
+#include "core/calibration/sampler.h"
+#include "core/model/checkpoint.h"
+#include "core/model/forward.h"
+#include "core/util/log.h"
+
+namespace sage {
+
+struct CalibrationJob {
+  SampleSet samples;
+  CalibrationConfig config;
+};
+// Everything of a job that shapes results, as one line of text.
+std::string calibration_key(const CalibrationJob& job);
+
+class CalibrationPass {
+ public:
+  // Puts the quantized weights of a finished block, as decoded from its file, in place of the original ones.
+  using Replace = std::function<void(int layer, BlockWeights& block)>;
+
+  // `quantization` names what the quantized blocks are (the fingerprint of the run). All references must outlive the object.
+  CalibrationPass(const CheckpointSource& source, const CalibrationJob& job, const Backend& backend, std::string quantization, Replace replace);
+
+  // Grams of block `layer` for the given groups of linears. Layers are asked for in ascending order; with propagation quantized all
+  // earlier blocks must be finished. RunError: a group was never seen, activations that are not finite, an all-zero Gram.
+  std::map<std::string, Gram> collect(int layer, const std::map<std::string, int64_t>& columns_of_group);
+
+  double seconds() const { return seconds_; }  // spent in collect()
+
+ private:
+  void start();
+  void advance_to(int layer);
+
+  const CheckpointSource& source_;
+  const CalibrationJob& job_;
+  const Backend& backend_;
+  std::string quantization_;
+  Replace replace_;
+  const Family& family_;
+  GramCache cache_;
+  std::optional<HiddenStates> hidden_;
+  int position_ = 0;  // hidden_ holds the inputs of this block
+  Workspace workspace_;
+  Progress progress_;
+  double seconds_ = 0;
+};
+
+}  // namespace sage
