@@ -15,8 +15,12 @@
 #include "strategies/grouping/single.h"
 #include "strategies/grouping/spectral.h"
 #include "strategies/quantizer/binary.h"
+#include "strategies/quantizer/keep.h"
 #include "strategies/quantizer/multibit.h"
-#include "strategies/quantizer/rtn.h"
+#include "strategies/quantizer/pb_binary.h"
+#include "strategies/quantizer/prune.h"
+#include "strategies/quantizer/residual_binary.h"
+#include "strategies/quantizer/uniform.h"
 #include "strategies/saliency/columns.h"
 #include "strategies/saliency/magnitude.h"
 #include "strategies/saliency/none.h"
@@ -53,7 +57,11 @@ void register_builtin(Registries& r) {
 
   r.quantizer.add<Multibit>();
   r.quantizer.add<Binary>();
-  r.quantizer.add<Rtn>();
+  r.quantizer.add<Uniform>();
+  r.quantizer.add<ResidualBinary>();
+  r.quantizer.add<PbBinary>();
+  r.quantizer.add<Prune>();
+  r.quantizer.add<Keep>();
 
   r.transform.add<NoTransform>();
   r.transform.add<ScaleTransform>();

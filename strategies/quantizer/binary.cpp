@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "strategies/quantizer/finite.h"
 #include "strategies/quantizer/owned.h"
 #include "strategies/quantizer/stored.h"
 #include "strategies/quantizer/units.h"
@@ -23,7 +24,7 @@ struct BinaryParameters {
 };
 
 ScaleUnits units_of(const Binary::Params& p, const GroupMap& groups) {
-  return ScaleUnits(groups, p.scale == BinaryScale::kRow || p.scale == BinaryScale::kRowGroup,
+  return ScaleUnits("binary", groups, p.scale == BinaryScale::kRow || p.scale == BinaryScale::kRowGroup,
                     p.scale == BinaryScale::kGroup || p.scale == BinaryScale::kRowGroup);
 }
 
@@ -162,9 +163,7 @@ class FittedBinary final : public FittedQuantizer {
     } else {
       fit_units(ctx, own, groups);
     }
-    if (!std::isfinite(squared_error_))
-      throw RunError("{}: binary met weights that are not finite; expected finite weights; check the checkpoint it came from",
-                     ctx.id.name);
+    expect_finite(squared_error_, ctx.id, "binary");
     squared_error_ = std::max(squared_error_, 0.0);
   }
 

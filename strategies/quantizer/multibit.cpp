@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "strategies/quantizer/finite.h"
 #include "strategies/quantizer/owned.h"
 #include "strategies/quantizer/stored.h"
 
@@ -82,9 +83,7 @@ class FittedMultibit final : public FittedQuantizer {
     }
     for (double e : row_error)
       squared_error_ += e;
-    if (!std::isfinite(squared_error_))
-      throw RunError("{}: multibit met weights that are not finite; expected finite weights; check the checkpoint it came from",
-                     ctx.id.name);
+    expect_finite(squared_error_, ctx.id, "multibit");
   }
 
   double squared_error() const override { return squared_error_; }

@@ -13,8 +13,8 @@
 // Stored: "multibit_codes" (kCode, sign bit then magnitude: symbol = negative * L + j; `bits` bits each), "multibit_scales"
 // (kScale, rows that own weights), "multibit_offset" (kOffset, T, one per block, offset grid only).
 // Paper count: bits per owned weight; one scale word per row.
-// Cost: about 24 passes over the owned weights; meant for small shares. Not for: whole matrices at 2 bits (rtn or binary with
-// groups do better for less).
+// Cost: about 24 passes over the owned weights; meant for small shares. Not for: whole matrices at 2 bits (uniform or binary
+// with groups do better for less).
 #pragma once
 
 #include <span>

@@ -6,7 +6,7 @@
 
 namespace sage {
 
-ScaleUnits::ScaleUnits(const GroupMap& groups, bool by_row, bool by_group)
+ScaleUnits::ScaleUnits(const char* quantizer, const GroupMap& groups, bool by_row, bool by_group)
     : map_(by_group && groups.shape != LabelShape::kSingle ? &groups : nullptr),
       by_row_(by_row),
       rows_(groups.rows),
@@ -14,10 +14,10 @@ ScaleUnits::ScaleUnits(const GroupMap& groups, bool by_row, bool by_group)
   const int64_t weights = groups.rows * groups.cols;
   if (groups_ > (by_row_ && rows_ > 0 ? std::max<int64_t>(weights / rows_, 256) : std::max<int64_t>(weights, 256)))
     throw RunError(
-        "binary: {} rows with {} groups of {} weights ask for more scales than weights; expected fewer groups; use scale: "
-        "group or a "
-        "coarser grouping",
-        rows_, groups_, weights);
+        "{}: {} rows with {} groups of {} weights ask for more scales than weights; expected fewer groups; use a coarser "
+        "grouping "
+        "or, with binary, scale: group",
+        quantizer, rows_, groups_, weights);
 }
 
 void ScaleUnits::fill(int64_t i, int64_t first, int64_t last, uint32_t* units) const {

@@ -11,8 +11,8 @@ class ScaleUnits {
  public:
   // by_row: units differ between rows. by_group: units differ between groups. Neither: one unit.
   // `groups` must outlive this unless it is a single group (engines pass a temporary there). RunError if there were more units
-  // than weights: such scales would cost more than the weights themselves.
-  ScaleUnits(const GroupMap& groups, bool by_row, bool by_group);
+  // than weights: such scales would cost more than the weights themselves. `quantizer` names the component in it.
+  ScaleUnits(const char* quantizer, const GroupMap& groups, bool by_row, bool by_group);
 
   bool by_row() const { return by_row_; }
   int64_t per_row() const { return groups_; }  // units of one row when by_row

@@ -54,16 +54,16 @@ TEST_F(ExpandTest, GridIsTheProductWithLabels) {
 }
 
 TEST_F(ExpandTest, LabelsTellApart) {
-  EXPECT_EQ(labels(points(
-                "sweep: {grid: {pipeline.quantizer.type: [binary, rtn], pipeline.salient_quantizer.type: [multibit, rtn]}}\n")),
-            (Labels{"quantizer=binary, salient_quantizer=multibit", "quantizer=binary, salient_quantizer=rtn",
-                    "quantizer=rtn, salient_quantizer=multibit", "quantizer=rtn, salient_quantizer=rtn"}));
+  EXPECT_EQ(labels(points("sweep: {grid: {pipeline.quantizer.type: [binary, uniform], pipeline.salient_quantizer.type: "
+                          "[multibit, uniform]}}\n")),
+            (Labels{"quantizer=binary, salient_quantizer=multibit", "quantizer=binary, salient_quantizer=uniform",
+                    "quantizer=uniform, salient_quantizer=multibit", "quantizer=uniform, salient_quantizer=uniform"}));
   // The same last part: as much of the path as is needed.
-  EXPECT_EQ(labels(points("sweep: {zip: {pipeline.quantizer: [{type: rtn, bits: 2}, {type: rtn, group_size: 2}],"
+  EXPECT_EQ(labels(points("sweep: {zip: {pipeline.quantizer: [{type: uniform, bits: 2}, {type: uniform, group_size: 2}],"
                           " pipeline.salient_quantizer.bits: [2, 3]}}\n")),
-            (Labels{"quantizer=rtn(bits=2), bits=2", "quantizer=rtn(group_size=2), bits=3"}));
+            (Labels{"quantizer=uniform(bits=2), bits=2", "quantizer=uniform(group_size=2), bits=3"}));
   const Expansion e = points(
-      "pipeline: {quantizer: rtn}\nsweep: {grid: {pipeline.quantizer.bits: [2, 3], pipeline.salient_quantizer.bits: [2, "
+      "pipeline: {quantizer: uniform}\nsweep: {grid: {pipeline.quantizer.bits: [2, 3], pipeline.salient_quantizer.bits: [2, "
       "3]}}\n");
   EXPECT_EQ(e.points[1].label, "quantizer.bits=2, salient_quantizer.bits=3");
 }
@@ -96,7 +96,7 @@ TEST_F(ExpandTest, ListWithPresets) {
   EXPECT_EQ(at(e.points[1], "pipeline.quantizer.bits"), "3");
   EXPECT_EQ(at(e.points[1], "seed"), "5");
   EXPECT_EQ(at(e.points[2], "pipeline.quantizer.group_size"), "64");
-  EXPECT_EQ(at(e.points[2], "pipeline.quantizer.type"), "\"rtn\"");
+  EXPECT_EQ(at(e.points[2], "pipeline.quantizer.type"), "\"uniform\"");
   EXPECT_EQ(at(e.points[3], "pipeline.grouping.groups"), "4");
   EXPECT_EQ(at(e.points[3], "seed"), "6");
   EXPECT_TRUE(e.notes.empty());
@@ -105,7 +105,7 @@ TEST_F(ExpandTest, ListWithPresets) {
 TEST_F(ExpandTest, APresetOfAnEntryReplacesTheFilesPipelineAndSaysSo) {
   const Expansion e = points("sweep: {list: [{name: a}, {name: b, extends: rtn}]}\n");
   EXPECT_EQ(at(e.points[0], "pipeline.quantizer.type"), "\"binary\"");
-  EXPECT_EQ(at(e.points[1], "pipeline.quantizer.type"), "\"rtn\"");
+  EXPECT_EQ(at(e.points[1], "pipeline.quantizer.type"), "\"uniform\"");
   EXPECT_EQ(at(e.points[1], "pipeline.saliency.type"), "\"none\"");  // nothing of sage_paper is left
   ASSERT_EQ(e.notes.size(), 1u);
   EXPECT_TRUE(has(e.notes[0], "the pipeline comes from 'rtn'"));
@@ -224,7 +224,7 @@ TEST_F(ExpandTest, Quickstart) {
       continue;
     }
     const std::string quantizer = at(p, "pipeline.quantizer.type");
-    if (quantizer == "\"rtn\"")
+    if (quantizer == "\"uniform\"")
       have.insert("rtn" + at(p, "pipeline.quantizer.bits") + "g" + at(p, "pipeline.quantizer.group_size"));
     else if (at(p, "pipeline.grouping.type") == "\"positional\"")
       have.insert("positional");

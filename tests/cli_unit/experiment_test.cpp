@@ -20,7 +20,7 @@ class ExperimentTest : public ExperimentFiles {
   }
 };
 
-const char* kMinimal = "pipeline:\n  quantizer: {type: rtn, bits: 3}\n";
+const char* kMinimal = "pipeline:\n  quantizer: {type: uniform, bits: 3}\n";
 
 TEST_F(ExperimentTest, DefaultsAreFilledIn) {
   const Experiment e = load(kMinimal);
@@ -68,43 +68,43 @@ TEST_F(ExperimentTest, UnknownKeysAnywhere) {
             "x.yaml:2:9: unknown key 'pth' in model; expected one of: path; did you mean 'path'?");
   EXPECT_EQ(fails("pipeline: none\neval:\n  - {protocol: gptq-2048, window: 4}\n"),
             "x.yaml:3:27: unknown key 'window' in eval; expected one of: protocol, text, windows, kl; did you mean 'windows'?");
-  EXPECT_TRUE(has(fails("pipeline: {quantizer: rtn, salency: none}\n"),
-                  "x.yaml:1:28: unknown key 'salency' in pipeline; expected one of: "));
-  EXPECT_TRUE(has(fails("pipeline: {quantizer: rtn, salency: none}\n"), "; did you mean 'saliency'?"));
-  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtn, bit: 3}\n"),
-                  "x.yaml:2:26: unknown key 'bit' in pipeline.quantizer (rtn); expected one of: bits, "));
-  EXPECT_EQ(fails("pipeline: {quantizer: rtn, coder: {code: raw}}\n"),
-            "x.yaml:1:36: unknown key 'code' in pipeline.coder; expected one of: salient_index, group_index, codes, signs; did "
+  EXPECT_TRUE(has(fails("pipeline: {quantizer: uniform, salency: none}\n"),
+                  "x.yaml:1:32: unknown key 'salency' in pipeline; expected one of: "));
+  EXPECT_TRUE(has(fails("pipeline: {quantizer: uniform, salency: none}\n"), "; did you mean 'saliency'?"));
+  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: uniform, bit: 3}\n"),
+                  "x.yaml:2:30: unknown key 'bit' in pipeline.quantizer (uniform); expected one of: bits, "));
+  EXPECT_EQ(fails("pipeline: {quantizer: uniform, coder: {code: raw}}\n"),
+            "x.yaml:1:40: unknown key 'code' in pipeline.coder; expected one of: salient_index, group_index, codes, signs; did "
             "you mean "
             "'codes'?");
 }
 
 TEST_F(ExperimentTest, WrongComponentsAndValues) {
-  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtm}\n"),
-                  "x.yaml:2:21: unknown quantizer 'rtm' in pipeline.quantizer; expected one of: "));
-  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: rtm}\n"), "did you mean 'rtn'?"));
+  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: unifrom}\n"),
+                  "x.yaml:2:21: unknown quantizer 'unifrom' in pipeline.quantizer; expected one of: "));
+  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: {type: unifrom}\n"), "did you mean 'uniform'?"));
   EXPECT_TRUE(has(fails("pipeline:\n  grouping: single\n"), "x.yaml:2:3: pipeline has no 'quantizer'"));
   EXPECT_EQ(fails("name: a\n"),
             "x.yaml:1:1: no pipeline; expected `pipeline: {...}`, `extends: PRESET`, or `pipeline: none` for full precision");
-  EXPECT_EQ(fails("pipeline: {quantizer: rtn, numerics: pakced}\n"),
-            "x.yaml:1:38: found 'pakced' for numerics; expected one of: packed, reference; did you mean 'packed'?");
+  EXPECT_EQ(fails("pipeline: {quantizer: uniform, numerics: pakced}\n"),
+            "x.yaml:1:42: found 'pakced' for numerics; expected one of: packed, reference; did you mean 'packed'?");
   EXPECT_TRUE(has(fails("pipeline: [a]\n"), "x.yaml:1:11: pipeline is not a map"));
   EXPECT_TRUE(has(fails("pipeline: none\neval: [{protocol: gtpq-2048}]\n"), "x.yaml:2:19: eval: "))
       << fails("pipeline: none\neval: [{protocol: gtpq-2048}]\n");
   EXPECT_EQ(fails("- a\n"), "x.yaml:1:1: not an experiment; expected a map with keys such as name, extends, pipeline");
   // Constructors that refuse a combination of parameters say where it is written.
-  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: rtn\n  threshold: {type: fixed, objective: budget}\n"),
+  EXPECT_TRUE(has(fails("pipeline:\n  quantizer: uniform\n  threshold: {type: fixed, objective: budget}\n"),
                   "x.yaml:3:14: pipeline.threshold: "))
-      << fails("pipeline:\n  quantizer: rtn\n  threshold: {type: fixed, objective: budget}\n");
+      << fails("pipeline:\n  quantizer: uniform\n  threshold: {type: fixed, objective: budget}\n");
 }
 
 TEST_F(ExperimentTest, CodersMustSuitTheirPlane) {
-  const std::string index = fails("pipeline:\n  quantizer: rtn\n  coder: {salient_index: raw}\n");
+  const std::string index = fails("pipeline:\n  quantizer: uniform\n  coder: {salient_index: raw}\n");
   EXPECT_TRUE(
       has(index, "x.yaml:3:26: the coder 'raw' cannot write positions (pipeline.coder.salient_index); expected one of: "))
       << index;
   EXPECT_TRUE(has(index, "bitmap"));
-  const std::string codes = fails("pipeline:\n  quantizer: rtn\n  coder: {codes: bitmap}\n");
+  const std::string codes = fails("pipeline:\n  quantizer: uniform\n  coder: {codes: bitmap}\n");
   EXPECT_TRUE(has(codes, "x.yaml:3:18: the coder 'bitmap' cannot write symbols (pipeline.coder.codes); expected one of: raw"))
       << codes;
 }
@@ -118,7 +118,7 @@ TEST_F(ExperimentTest, ThresholdUnitMustSuitTheSaliency) {
 
 TEST_F(ExperimentTest, ExtendsMergesAndReplaces) {
   file("base/common.yaml",
-       "name: common\nlabel: common\nseed: 7\nmodel: {path: m}\npipeline:\n  quantizer: {type: rtn, bits: 2}\n  grouping: "
+       "name: common\nlabel: common\nseed: 7\nmodel: {path: m}\npipeline:\n  quantizer: {type: uniform, bits: 2}\n  grouping: "
        "{type: kmeans, groups: 4}\n");
   file("base/more.yaml", "extends: common.yaml\neval: [{windows: 2}, {protocol: llamacpp-512}]\n");
   const Experiment e =
@@ -137,7 +137,7 @@ TEST_F(ExperimentTest, ExtendsOfSeveralAndOfPresets) {
   file("seed.yaml", "seed: 3\n");
   const Experiment e = load("extends: [rtn, seed.yaml]\n");
   EXPECT_EQ(e.seed, 3);
-  EXPECT_EQ(at(e, "pipeline.quantizer.type"), "\"rtn\"");
+  EXPECT_EQ(at(e, "pipeline.quantizer.type"), "\"uniform\"");
   EXPECT_EQ(at(e, "pipeline.paper_formula"), "\"claimed_width\"");
   EXPECT_EQ(e.about, "");
 }
@@ -160,7 +160,7 @@ TEST_F(ExperimentTest, ExtendsErrors) {
 }
 
 TEST_F(ExperimentTest, BareNamesMeanAllDefaults) {
-  file("base.yaml", "pipeline:\n  quantizer: rtn\n  grouping: {type: kmeans, groups: 4}\n");
+  file("base.yaml", "pipeline:\n  quantizer: uniform\n  grouping: {type: kmeans, groups: 4}\n");
   EXPECT_EQ(at(load("extends: base.yaml\npipeline: {grouping: kmeans}\n"), "pipeline.grouping.groups"), "2");
   EXPECT_EQ(at(load("extends: base.yaml\npipeline: {quantizer: {bits: 7}}\n"), "pipeline.quantizer.bits"), "7");
   EXPECT_TRUE(is_full_precision(load("extends: base.yaml\npipeline: none\n").pipeline));
@@ -246,7 +246,7 @@ TEST_F(ExperimentTest, IncludeAndExcludeGlobs) {
 }
 
 TEST_F(ExperimentTest, PresetsFromTheEnvironmentComeFirst) {
-  file("mine/rtn.yaml", "about: Mine.\npipeline: {quantizer: {type: rtn, bits: 7}}\n");
+  file("mine/rtn.yaml", "about: Mine.\npipeline: {quantizer: {type: uniform, bits: 7}}\n");
   file("mine/broken.yaml", "about: [\n");
   setenv("SAGEPTQ_PRESETS", (folder_ / "mine").c_str(), 1);
   const auto presets = list_presets();

@@ -39,8 +39,8 @@ inline constexpr const char* kSage =
 inline std::vector<NamedPipeline> all_shapes_of_pipelines() {
   return {
       {"sage", kSage},
-      {"rtn_row", "{saliency: none, threshold: {type: fixed}, grouping: single, quantizer: {type: rtn, bits: 3}, salient_quantizer: multibit}"},
-      {"rtn_groups", "{saliency: none, threshold: {type: fixed}, grouping: single, quantizer: {type: rtn, bits: 4, group_size: 32}, salient_quantizer: multibit}"},
+      {"rtn_row", "{saliency: none, threshold: {type: fixed}, grouping: single, quantizer: {type: uniform, bits: 3}, salient_quantizer: multibit}"},
+      {"rtn_groups", "{saliency: none, threshold: {type: fixed}, grouping: single, quantizer: {type: uniform, bits: 4, group_size: 32}, salient_quantizer: multibit}"},
       {"entropy_coded", "{saliency: sigma, threshold: {type: fixed, ratio: 0.05}, grouping: {type: kmeans, groups: 3}, quantizer: binary, salient_quantizer: {type: multibit, bits: 3,"
                         " grid: offset}, coder: {salient_index: range, group_index: range, codes: range, signs: raw}}"},
       {"delta8_bitmap", "{saliency: magnitude, threshold: {type: fixed, ratio: 0.1}, grouping: {type: equal_count, groups: 5}, quantizer: {type: binary, mean_shift: true},"

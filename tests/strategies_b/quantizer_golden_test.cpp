@@ -2,7 +2,7 @@
 // RNG-free fixture matrices (parameters in double there, so FP32 parameters here).
 #include "strategies/quantizer/binary.h"
 #include "strategies/quantizer/multibit.h"
-#include "strategies/quantizer/rtn.h"
+#include "strategies/quantizer/uniform.h"
 #include "tests/strategies_b/support.h"
 
 namespace sage {
@@ -33,18 +33,18 @@ void expect_relative(const Quantizer& q, Row expected, const GroupMap* groups = 
   EXPECT_NEAR(l, expected.laplace, tolerance(expected.laplace));
 }
 
-Rtn rtn(int bits, int64_t group_size) { return Rtn({bits, group_size, false, false}); }
+Uniform uniform(int bits, int64_t group_size) { return Uniform({bits, group_size, false, false}); }
 
-TEST(QuantizerGolden, RtnPerRow) {
-  expect_relative(rtn(2, 0), {.38491, .52317});
-  expect_relative(rtn(3, 0), {.07229, .14354});
-  expect_relative(rtn(4, 0), {.01572, .03416});
+TEST(QuantizerGolden, UniformPerRow) {
+  expect_relative(uniform(2, 0), {.38491, .52317});
+  expect_relative(uniform(3, 0), {.07229, .14354});
+  expect_relative(uniform(4, 0), {.01572, .03416});
 }
 
-TEST(QuantizerGolden, RtnPerGroupOf128) {
-  expect_relative(rtn(2, 128), {.25315, .32194});
-  expect_relative(rtn(3, 128), {.04645, .07453});
-  expect_relative(rtn(4, 128), {.01012, .01704});
+TEST(QuantizerGolden, UniformPerGroupOf128) {
+  expect_relative(uniform(2, 128), {.25315, .32194});
+  expect_relative(uniform(3, 128), {.04645, .07453});
+  expect_relative(uniform(4, 128), {.01012, .01704});
 }
 
 TEST(QuantizerGolden, BinaryByPosition) {

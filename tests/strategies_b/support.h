@@ -9,6 +9,7 @@
 #include <memory>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/strategy/quantizer.h"
@@ -41,7 +42,8 @@ inline double energy(WeightView w) {
   return s;
 }
 
-enum class Order { kWhole, kColumns, kShuffled };
+// kRows: several threads, each with rows of its own, column by column from buffers where a column's values are neighbours.
+enum class Order { kWhole, kColumns, kShuffled, kRows };
 
 struct Coded {
   double squared_error = 0;  // recomputed from the decoded values
@@ -68,6 +70,23 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
   fitted->start_coding();
   if (order == Order::kWhole) {
     fitted->encode(w, 0, 0, encoded.view());
+  } else if (order == Order::kRows) {
+    constexpr int64_t kThreads = 3;
+    std::vector<std::thread> threads;
+    for (int64_t t = 0; t < kThreads; ++t)
+      threads.emplace_back([&, t] {
+        const int64_t first = w.rows * t / kThreads, rows = w.rows * (t + 1) / kThreads - first;
+        std::vector<float> in(static_cast<size_t>(rows)), result(static_cast<size_t>(rows));
+        for (int64_t j = w.cols - 1; j >= 0; --j) {
+          for (int64_t i = 0; i < rows; ++i)
+            in[static_cast<size_t>(i)] = w(first + i, j), result[static_cast<size_t>(i)] = kUntouched;
+          fitted->encode({in.data(), rows, 1, 1}, first, j, {result.data(), rows, 1, 1});
+          for (int64_t i = 0; i < rows; ++i)
+            encoded(first + i, j) = result[static_cast<size_t>(i)];
+        }
+      });
+    for (std::thread& t : threads)
+      t.join();
   } else {
     std::vector<int64_t> columns(static_cast<size_t>(w.cols));
     std::iota(columns.begin(), columns.end(), 0);

@@ -1,0 +1,258 @@
+#include "strategies/quantizer/residual_binary.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <string>
+
+#include "strategies/quantizer/finite.h"
+#include "strategies/quantizer/owned.h"
+#include "strategies/quantizer/stored.h"
+#include "strategies/quantizer/ternary_sign.h"
+#include "strategies/quantizer/units.h"
+
+namespace sage {
+namespace {
+
+constexpr const char* kScales = "residual_scales";
+constexpr const char* kMeans = "residual_means";
+std::string signs_name(int order) { return "residual_signs_" + std::to_string(order + 1); }
+
+using Symbols = std::array<uint8_t, ResidualBinary::kMaxOrder>;
+
+// What one unit decodes with.
+struct Levels {
+  std::array<float, ResidualBinary::kMaxOrder> scale{};
+  std::array<float, ResidualBinary::kMaxOrder> mean{};  // merged: the sum, in mean[0]
+};
+
+// The one place that says what a weight becomes; coding and decoding both end here.
+inline float value_of(const Symbols& s, const Levels& u, int order, bool merged) {
+  float v = u.mean[0] + signed_value(u.scale[0], s[0]);
+  for (int o = 1; o < order; ++o)
+    v += merged ? signed_value(u.scale[static_cast<size_t>(o)], s[static_cast<size_t>(o)])
+                : u.mean[static_cast<size_t>(o)] + signed_value(u.scale[static_cast<size_t>(o)], s[static_cast<size_t>(o)]);
+  return v;
+}
+
+ScaleUnits units_of(const GroupMap& groups) { return ScaleUnits("residual_binary", groups, true, true); }
+int means_per_unit(const ResidualBinary::Params& p) { return !p.mean ? 0 : p.merge_means ? 1 : p.order; }
+
+class FittedResidual final : public FittedQuantizer {
+ public:
+  FittedResidual(const ResidualBinary::Params& p, const BlockContext& ctx, const Selection& own, const GroupMap& groups)
+      : p_(p),
+        merged_(p.merge_means),
+        index_(own),
+        units_(units_of(groups)),
+        levels_(static_cast<size_t>(units_.count())),
+        center_(static_cast<size_t>(units_.count())),
+        used_(static_cast<size_t>(units_.count())) {
+    const int64_t rows = index_.rows();
+    std::vector<double> row_error(static_cast<size_t>(rows));
+#pragma omp parallel if (ctx.weights.size() > kParallelWeights)
+    {
+      RowScratch scratch(index_.cols(), units_.per_row());
+#pragma omp for schedule(static)
+      for (int64_t i = 0; i < rows; ++i)
+        row_error[static_cast<size_t>(i)] = fit_row(ctx, i, scratch);
+    }
+    for (double e : row_error)
+      squared_error_ += e;
+    for (uint8_t u : used_)
+      used_count_ += u;
+    expect_finite(squared_error_, ctx.id, "residual_binary");
+  }
+
+  double squared_error() const override { return squared_error_; }
+  PaperCount paper_count() const override { return {static_cast<double>(index_.total()) * p_.order, 0}; }
+  std::vector<SymbolCount> symbol_counts() const override {
+    return std::vector<SymbolCount>(static_cast<size_t>(p_.order), {sign_alphabet(p_.keep_zero), index_.total(), {}});
+  }
+  int64_t number_count() const override { return used_count_ * (p_.order + means_per_unit(p_)); }
+
+  void start_coding() override {
+    for (int o = 0; o < p_.order; ++o)
+      symbols_[static_cast<size_t>(o)].resize(static_cast<size_t>(index_.total()));
+  }
+  void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {
+    const int64_t last = first + w.cols;
+#pragma omp parallel if (w.size() > kParallelWeights)
+    {
+      std::vector<uint32_t> unit(static_cast<size_t>(w.cols));
+#pragma omp for schedule(static)
+      for (int64_t t = 0; t < w.rows; ++t) {
+        units_.fill(first_row + t, first, last, unit.data());
+        const float* row = w.row(t) - first;
+        float* to = out.row(t) - first;
+        index_.visit(first_row + t, first, last, [&](int64_t j, int64_t k) {
+          const uint32_t u = unit[static_cast<size_t>(j - first)];
+          const Symbols s = code(row[j], u);
+          for (int o = 0; o < p_.order; ++o)
+            symbols_[static_cast<size_t>(o)][static_cast<size_t>(k)] = s[static_cast<size_t>(o)];
+          to[j] = value_of(s, levels_[u], p_.order, merged_);
+        });
+      }
+    }
+  }
+
+  void emit(PlaneWriter& writer) override {
+    if (index_.total() == 0) return;
+    std::vector<float> scales, means;
+    for (size_t u = 0; u < levels_.size(); ++u)
+      if (used_[u] != 0) {
+        scales.insert(scales.end(), levels_[u].scale.begin(), levels_[u].scale.begin() + p_.order);
+        means.insert(means.end(), levels_[u].mean.begin(), levels_[u].mean.begin() + means_per_unit(p_));
+      }
+    writer.numbers(kScales, Role::kScale, scales);
+    if (p_.mean) writer.numbers(kMeans, Role::kOffset, means);
+    for (int o = 0; o < p_.order; ++o)
+      writer.symbols(signs_name(o), Role::kSign, sign_alphabet(p_.keep_zero), std::move(symbols_[static_cast<size_t>(o)]));
+  }
+
+ private:
+  struct RowScratch {
+    RowScratch(int64_t cols, int64_t groups)
+        : unit(static_cast<size_t>(cols)),
+          sum(static_cast<size_t>(cols)),
+          total(static_cast<size_t>(groups)),
+          count(static_cast<size_t>(groups)) {}
+    std::vector<uint32_t> unit;
+    std::vector<float> sum;     // S of every column
+    std::vector<double> total;  // per group of the row
+    std::vector<int64_t> count;
+  };
+
+  Symbols code(float x, uint32_t u) const {
+    Symbols s{};
+    float sum = 0;
+    for (size_t o = 0; o < static_cast<size_t>(p_.order); ++o) {
+      const float mean = center_[u][o];
+      s[o] = sign_symbol((x - sum) - mean, p_.keep_zero);
+      sum += mean + signed_value(levels_[u].scale[o], s[o]);
+    }
+    return s;
+  }
+
+  // The squared error of row i.
+  double fit_row(const BlockContext& ctx, int64_t i, RowScratch& t) {
+    const int64_t cols = index_.cols(), base = i * units_.per_row();
+    const float* x = ctx.weights.row(i);
+    units_.fill(i, 0, cols, t.unit.data());
+    std::fill(t.count.begin(), t.count.end(), 0);
+    std::fill(t.sum.begin(), t.sum.end(), 0.0f);
+    const auto group = [&](int64_t j) { return static_cast<size_t>(t.unit[static_cast<size_t>(j)] - base); };
+    index_.visit(i, 0, cols, [&](int64_t j, int64_t) { ++t.count[group(j)]; });
+    // set(group, mean of value(j, unit) over the group's owned weights), for groups that own some.
+    const auto for_means = [&](auto value, auto set) {
+      std::fill(t.total.begin(), t.total.end(), 0.0);
+      index_.visit(i, 0, cols, [&](int64_t j, int64_t) { t.total[group(j)] += value(j, t.unit[static_cast<size_t>(j)]); });
+      for (size_t g = 0; g < t.total.size(); ++g)
+        if (t.count[g] > 0) set(static_cast<size_t>(base) + g, t.total[g] / static_cast<double>(t.count[g]));
+    };
+    for (size_t o = 0; o < static_cast<size_t>(p_.order); ++o) {
+      const auto left = [&](int64_t j) { return x[j] - t.sum[static_cast<size_t>(j)]; };
+      if (p_.mean)
+        for_means(
+            [&](int64_t j, uint32_t) { return left(j); },
+            [&](size_t u, double m) { center_[u][o] = merged_ ? static_cast<float>(m) : stored_number(m, ctx.numerics); });
+      for_means([&](int64_t j, uint32_t u) { return std::abs(left(j) - center_[u][o]); },
+                [&](size_t u, double a) { levels_[u].scale[o] = stored_number(a, ctx.numerics); });
+      if (o + 1 < static_cast<size_t>(p_.order))
+        index_.visit(i, 0, cols, [&](int64_t j, int64_t) {
+          const uint32_t u = t.unit[static_cast<size_t>(j)];
+          const uint8_t s = sign_symbol(left(j) - center_[u][o], p_.keep_zero);
+          t.sum[static_cast<size_t>(j)] += center_[u][o] + signed_value(levels_[u].scale[o], s);
+        });
+    }
+    for (size_t g = 0; g < t.count.size(); ++g)
+      if (t.count[g] > 0) finish_unit(static_cast<size_t>(base) + g, ctx.numerics);
+    double error = 0;
+    index_.visit(i, 0, cols, [&](int64_t j, int64_t) {
+      const uint32_t u = t.unit[static_cast<size_t>(j)];
+      const double e = static_cast<double>(x[j]) - value_of(code(x[j], u), levels_[u], p_.order, merged_);
+      error += e * e;
+    });
+    return error;
+  }
+
+  void finish_unit(size_t u, Numerics numerics) {
+    used_[u] = 1;
+    if (!merged_) {
+      levels_[u].mean = center_[u];
+      return;
+    }
+    double sum = 0;
+    for (int o = 0; o < p_.order; ++o)
+      sum += center_[u][static_cast<size_t>(o)];
+    levels_[u].mean[0] = stored_number(sum, numerics);
+  }
+
+  ResidualBinary::Params p_;
+  bool merged_;
+  OwnedIndex index_;
+  ScaleUnits units_;
+  std::vector<Levels> levels_;
+  std::vector<std::array<float, ResidualBinary::kMaxOrder>> center_;  // mu_o that signs are taken around
+  std::vector<uint8_t> used_;                                         // units that own weights
+  int64_t used_count_ = 0;
+  double squared_error_ = 0;
+  std::array<std::vector<uint8_t>, ResidualBinary::kMaxOrder> symbols_;
+};
+
+}  // namespace
+
+std::unique_ptr<FittedQuantizer> ResidualBinary::fit(const BlockContext& ctx, const Selection& own, const GroupMap& groups,
+                                                     double) const {
+  return std::make_unique<FittedResidual>(p_, ctx, own, groups);
+}
+
+void ResidualBinary::decode(PlaneReader& reader, const Selection& own, const GroupMap& groups, View<float> out) const {
+  const OwnedIndex index(own);
+  if (index.total() == 0) return;
+  const ScaleUnits units = units_of(groups);
+  std::vector<Levels> levels(static_cast<size_t>(units.count()));
+  std::vector<uint8_t> used(levels.size());
+  const int64_t rows = index.rows(), cols = index.cols();
+#pragma omp parallel if (out.size() > kParallelWeights)
+  {
+    std::vector<uint32_t> unit(static_cast<size_t>(cols));
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < rows; ++i) {
+      units.fill(i, 0, cols, unit.data());
+      index.visit(i, 0, cols, [&](int64_t j, int64_t) { used[unit[static_cast<size_t>(j)]] = 1; });
+    }
+  }
+  int64_t count = 0;
+  for (uint8_t u : used)
+    count += u;
+  const int means = means_per_unit(p_);
+  const std::span<const float> scale = reader.numbers(kScales, count * p_.order);
+  const std::span<const float> mean = p_.mean ? reader.numbers(kMeans, count * means) : std::span<const float>();
+  std::array<std::span<const uint8_t>, kMaxOrder> signs;
+  for (int o = 0; o < p_.order; ++o)
+    signs[static_cast<size_t>(o)] = reader.symbols(signs_name(o), index.total(), sign_alphabet(p_.keep_zero));
+  int64_t at = 0;
+  for (size_t u = 0; u < levels.size(); ++u)
+    if (used[u] != 0) {
+      std::copy_n(scale.begin() + at * p_.order, p_.order, levels[u].scale.begin());
+      if (p_.mean) std::copy_n(mean.begin() + at * means, means, levels[u].mean.begin());
+      ++at;
+    }
+#pragma omp parallel if (out.size() > kParallelWeights)
+  {
+    std::vector<uint32_t> unit(static_cast<size_t>(cols));
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < rows; ++i) {
+      units.fill(i, 0, cols, unit.data());
+      index.visit(i, 0, cols, [&](int64_t j, int64_t k) {
+        Symbols s{};
+        for (int o = 0; o < p_.order; ++o)
+          s[static_cast<size_t>(o)] = signs[static_cast<size_t>(o)][static_cast<size_t>(k)];
+        out(i, j) = value_of(s, levels[unit[static_cast<size_t>(j)]], p_.order, p_.merge_means);
+      });
+    }
+  }
+}
+
+}  // namespace sage
