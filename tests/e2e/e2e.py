@@ -198,7 +198,7 @@ def opt():
         full = json.loads(sageptq("eval", "--model", model, *SCORE, "--format", "json").stdout)
         for method in ("sage_paper", "rtn"):
             packed, exported = f"{shape}-{method}", f"{shape}-{method}-exported"
-            out = json.loads(sageptq("run", method, "--model", model, *SCORE, "--set", "eval.0.kl=true", "-o", packed, "--format", "json").stdout)
+            out = json.loads(sageptq("run", method, "--model", model, *SCORE, "-o", packed, "--format", "json").stdout)
             row = (out["rows"] if isinstance(out, dict) else out)[0]
             assert row["stored bits"] > row["paper bits"] > 0, row
             inspected = json.loads(sageptq("inspect", packed, "--format", "json").stdout)

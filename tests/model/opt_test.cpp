@@ -342,7 +342,7 @@ TEST(Synthetic, WritesOptShapes) {
       square += double{v} * v / 256;
     EXPECT_NEAR(std::sqrt(square), 0.02, 0.005);
   }
-  // Parameters of the released models, tied head counted once (Zhang et al., Table 1).
+  // Parameters of the released checkpoints, the tied head counted once.
   for (const auto& [name, millions] :
        {std::pair{"opt-125m", 125.2}, {"opt-350m", 331.2}, {"opt-1.3b", 1315.8}, {"opt-6.7b", 6658.5}}) {
     const SyntheticShape& s = find_synthetic_shape(name);
