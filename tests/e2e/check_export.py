@@ -89,11 +89,11 @@ if groups > 1:
 sign = np.unpackbits(stored["signs"], bitorder="little")[:n].astype(int)
 expected = stored["binary_scales"].astype(np.float32)[ids] * np.where(sign == 1, -1, 1)
 assert np.array_equal(q[~mask], expected.astype(np.float32)), "binarized weights differ from the documented format"
-half = stored["multibit_codes"]
+half = stored["salient_multibit_codes"]
 b = 4
 codes = np.unpackbits(half, bitorder="little")[: mask.sum() * b].reshape(-1, b) @ (1 << np.arange(b))
 scale_of_row = np.zeros(rows, np.float32)
-scale_of_row[counts > 0] = stored["multibit_scales"].astype(np.float32)
+scale_of_row[counts > 0] = stored["salient_multibit_scales"].astype(np.float32)
 value = scale_of_row[np.nonzero(mask)[0]] * ((codes % 8) + np.float32(0.5)) * np.where(codes >= 8, -1, 1)
 assert np.allclose(q[mask], value, rtol=1e-6), "salient weights differ from the documented format"
 print(f"{name}: {groups} groups, {mask.sum()} salient weights, decoded from the format's description")
