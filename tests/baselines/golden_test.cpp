@@ -130,5 +130,87 @@ TEST_P(Gptq, GivesTheReleasedWeights) {
   expect_loss(c, *o);
 }
 
+// Arrays that components leave for each segment, put together to the width of the matrix.
+std::vector<double> traced(const Outcome& o, const std::string& name, int64_t rows, int64_t cols) {
+  std::vector<double> whole(static_cast<size_t>(rows * cols), -1.0);
+  for (const auto& [key, a] : o.trace.arrays()) {
+    if (key != name && !key.starts_with(name + "@")) continue;
+    const int64_t first = key == name ? 0 : std::stoll(key.substr(name.size() + 1)), width = a.shape.at(1);
+    for (int64_t i = 0; i < rows; ++i)
+      for (int64_t j = 0; j < width; ++j)
+        whole[static_cast<size_t>(i * cols + first + j)] = a.values[static_cast<size_t>(i * width + j)];
+  }
+  return whole;
+}
+
+class PbLlm : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Released, PbLlm, ::testing::ValuesIn(cases("pb_llm")), test_name);
+
+TEST_P(PbLlm, GivesTheReleasedWeights) {
+  const Case& c = GetParam();
+  const H5Fixture& f = fixture(c.file);
+  const auto number = [&](const char* name) { return f.attribute<int64_t>(c.path(), name); };
+  const int64_t g = number("groupsize"), cols = fixture("inputs").shape(c.input + "/W").at(1);
+  const bool plain = number("disable_gptq") != 0;
+  std::vector<std::string> sets{fmt::format("pipeline.threshold.low_frac={}", f.attribute<double>(c.path(), "low_frac")),
+                                fmt::format("pipeline.salient_quantizer.bits={}", number("high_bit")),
+                                fmt::format("pipeline.block_columns={}", number("blocksize"))};
+  if (g > 0) sets.push_back(fmt::format("pipeline.segment_columns={}", g));
+  if (f.attribute<std::string>(c.path(), "salient_metric") == "magnitude") sets.push_back("pipeline.saliency={type: magnitude}");
+  const std::string method = f.attribute<std::string>(c.path(), "method");
+  if (method == "xnor") sets.push_back("pipeline.quantizer.keep_zero=true");
+  if (method == "sign") sets.push_back("pipeline.quantizer.method=sign");
+  if (method == "prune") sets.push_back("pipeline.quantizer={type: prune}");
+  if (method == "no") sets.push_back("pipeline.quantizer={type: keep}");
+  if (method == "2bit" || method == "4bit")  // its 4bit has 8 levels
+    sets.push_back(fmt::format("pipeline.quantizer={{type: uniform, bits: {}, pb_zero_group: {}}}", method == "2bit" ? 2 : 3, g > 0 ? g : cols));
+  if (plain) sets.push_back("pipeline.compensator=none");
+  const auto o = quantize(c, g > 0 ? "pb_llm_g128" : "pb_llm_rowwise", sets);
+  expect_weights(c, o->result.dequantized, false);
+  if (!plain) expect_loss(c, *o);
+  if (number("mask_same") != 0 && f.has(c.path() + "/low_mask")) {
+    const std::vector<int64_t> low = f.integers(c.path() + "/low_mask");
+    const std::vector<double> mask = traced(*o, "mask", static_cast<int64_t>(low.size()) / cols, cols);
+    for (size_t k = 0; k < low.size(); ++k)
+      ASSERT_EQ(mask[k], low[k] == 0 ? 1 : 0) << "weight " << k;
+  }
+}
+
+class Billm : public ::testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(Released, Billm, ::testing::ValuesIn(cases("billm")), test_name);
+
+TEST_P(Billm, GivesTheReleasedWeightsAndChoices) {
+  const Case& c = GetParam();
+  const H5Fixture& f = fixture(c.file);
+  const auto number = [&](const char* name) { return f.attribute<int64_t>(c.path(), name); };
+  const int64_t block = number("blocksize"), cols = fixture("inputs").shape(c.input + "/W").at(1);
+  const bool plain = number("disable_gptq") != 0, binarized = f.attribute<std::string>(c.path(), "method") == "braq";
+  std::vector<std::string> sets{fmt::format("pipeline.block_columns={}", block), fmt::format("pipeline.segment_columns={}", block)};
+  if (f.attribute<std::string>(c.path(), "salient_metric") == "magnitude") sets.push_back("pipeline.saliency={type: columns, by: magnitude}");
+  if (binarized) {
+    sets.insert(sets.end(), {"pipeline.quantizer.keep_zero=true", "pipeline.salient_quantizer.keep_zero=true"});
+  } else {  // its 2bit gives all three parts the codes of whole rows
+    sets.insert(sets.end(), {"pipeline.saliency=none", "pipeline.threshold=fixed", "pipeline.grouping=single",
+                             "pipeline.quantizer={type: uniform, bits: 2}"});
+  }
+  if (plain) sets.push_back("pipeline.compensator=none");
+  const auto o = quantize(c, "billm_released", sets);
+  expect_weights(c, o->result.dequantized, false);
+  if (!plain) expect_loss(c, *o);
+  if (!binarized || number("exact") == 0) return;
+
+  const std::vector<int64_t> group = f.integers(c.path() + "/group"), counts = f.integers(c.path() + "/salient_count");
+  const int64_t rows = static_cast<int64_t>(group.size()) / cols;
+  const std::vector<double> mask = traced(*o, "mask", rows, cols), labels = traced(*o, "labels", rows, cols);
+  for (size_t k = 0; k < group.size(); ++k)
+    ASSERT_EQ(mask[k] != 0 ? 3 : static_cast<int>(labels[k]) + 1, group[k]) << "row " << k / static_cast<size_t>(cols) << ", column " << k % static_cast<size_t>(cols);
+  for (size_t b = 0; b < counts.size(); ++b) {
+    const std::string at = b == 0 ? "" : fmt::format("@{}", static_cast<int64_t>(b) * block);
+    EXPECT_EQ(o->trace.scalars().at("salient_columns" + at), static_cast<double>(counts[b]));
+    const double split = f.floats(c.path() + "/split_value")[b];
+    EXPECT_NEAR(o->trace.scalars().at("split.value" + at), split, 1e-4 * std::abs(split));
+  }
+}
+
 }  // namespace
 }  // namespace sage
