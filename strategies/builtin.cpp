@@ -11,6 +11,8 @@
 #include "strategies/grouping/equal_count.h"
 #include "strategies/grouping/fixed.h"
 #include "strategies/grouping/kmeans.h"
+#include "strategies/grouping/max_fraction_split.h"
+#include "strategies/grouping/percentile_split.h"
 #include "strategies/grouping/positional.h"
 #include "strategies/grouping/single.h"
 #include "strategies/grouping/spectral.h"
@@ -22,14 +24,19 @@
 #include "strategies/quantizer/residual_binary.h"
 #include "strategies/quantizer/uniform.h"
 #include "strategies/saliency/columns.h"
+#include "strategies/saliency/hessian.h"
+#include "strategies/saliency/hessian_inverse_diag.h"
 #include "strategies/saliency/magnitude.h"
 #include "strategies/saliency/none.h"
 #include "strategies/saliency/random.h"
 #include "strategies/saliency/sigma.h"
 #include "strategies/threshold/brent.h"
 #include "strategies/threshold/cap.h"
+#include "strategies/threshold/column_search.h"
+#include "strategies/threshold/count.h"
 #include "strategies/threshold/fixed.h"
 #include "strategies/threshold/grid.h"
+#include "strategies/threshold/percentile.h"
 #include "strategies/transform/hadamard.h"
 #include "strategies/transform/none.h"
 #include "strategies/transform/scale.h"
@@ -40,12 +47,16 @@ void register_builtin(Registries& r) {
   r.saliency.add<SigmaSaliency>();
   r.saliency.add<MagnitudeSaliency>();
   r.saliency.add<ColumnSaliency>();
+  r.saliency.add<HessianSaliency>();
+  r.saliency.add<HessianInverseDiagSaliency>();
   r.saliency.add<RandomSaliency>();
   r.saliency.add<NoSaliency>();
 
   r.grouping.add<SpectralGrouping>();
   r.grouping.add<KMeansGrouping>();
   r.grouping.add<EqualCountGrouping>();
+  r.grouping.add<PercentileSplit>();
+  r.grouping.add<MaxFractionSplit>();
   r.grouping.add<PositionalGrouping>();
   r.grouping.add<FixedGrouping>();
   r.grouping.add<SingleGroup>();
@@ -54,6 +65,9 @@ void register_builtin(Registries& r) {
   r.threshold.add<CapThreshold>();
   r.threshold.add<GridThreshold>();
   r.threshold.add<BrentThreshold>();
+  r.threshold.add<PercentileThreshold>();
+  r.threshold.add<CountThreshold>();
+  r.threshold.add<ColumnSearch>();
 
   r.quantizer.add<Multibit>();
   r.quantizer.add<Binary>();

@@ -3,52 +3,40 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "strategies/saliency/cuts.h"
+#include "strategies/saliency/ranked_columns.h"
 
 namespace sage {
 namespace {
 
-class Scores final : public SaliencyScores {
- public:
-  Scores(int64_t rows, std::vector<int64_t> order) : rows_(rows), order_(std::move(order)) {}
-
-  SaliencyMask select(const Cut& cut) const override {
-    const int64_t cols = static_cast<int64_t>(order_.size());
-    const int64_t keep = count_of(cut, cols);
-    if (keep == 0) return SaliencyMask::none(rows_, cols);
-    BitMask flags(1, cols);
-    for (int64_t k = 0; k < keep; ++k)
-      flags.set(0, order_[static_cast<size_t>(k)]);
-    return SaliencyMask::columns(rows_, std::move(flags));
+// The number of outliers, and the energy among columns with equally many.
+std::vector<int64_t> by_outliers(const BlockContext& ctx, const Moments& m, double sigmas, std::span<const double> energy) {
+  const WeightView w = ctx.weights;
+  std::vector<int64_t> outliers(static_cast<size_t>(w.cols), 0);
+  if (w.size() > 0) {
+    const double n = static_cast<double>(m.count), mu = m.sum / n;
+    const double sigma = std::sqrt(std::max(0.0, m.sq_sum / n - mu * mu));
+    const BitMask above = ctx.backend.deviation_above(w, static_cast<float>(mu), static_cast<float>(sigmas * sigma));
+    for (int64_t i = 0; i < w.rows; ++i)
+      for (int64_t k = 0; k < above.words_per_row(); ++k)
+        for (uint64_t bits = above.row(i)[k]; bits != 0; bits &= bits - 1)
+          ++outliers[static_cast<size_t>(k * 64 + std::countr_zero(bits))];
   }
-
- private:
-  static int64_t count_of(const Cut& cut, int64_t cols) {
-    if (cut.unit == Cut::Unit::kSigmas) saliency::fail_unit(cut, ColumnSaliency::kName, "a ratio or a count of columns");
-    if (cut.unit == Cut::Unit::kCount) {
-      if (!(cut.value >= 0.0 && cut.value <= static_cast<double>(cols)))
-        throw UserError("saliency {}: found a count of {} columns; expected 0 .. {}; correct the threshold",
-                        ColumnSaliency::kName, cut.value, cols);
-      return static_cast<int64_t>(cut.value);
-    }
-    // 0.29 * 100 is 28.999... in double; a share that means a whole number must give it.
-    const double exact = saliency::ratio_of(cut, ColumnSaliency::kName) * static_cast<double>(cols);
-    return static_cast<int64_t>(std::floor(exact + 1e-9 * std::max(1.0, exact)));
-  }
-
-  int64_t rows_;
-  std::vector<int64_t> order_;  // columns, best first
-};
+  std::vector<int64_t> order = saliency::by_descending_score(energy);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return outliers[static_cast<size_t>(a)] > outliers[static_cast<size_t>(b)]; });
+  return order;
+}
 
 }  // namespace
 
 Schema<ColumnSaliency::Params> ColumnSaliency::schema() {
   return Schema<Params>{}
-      .add("by", &Params::by, choices<By>({{"energy", By::kEnergy}, {"outliers", By::kOutliers}}),
-           "What ranks the columns: the sum of squares, or the number of weights beyond `sigmas`.")
+      .add("by", &Params::by,
+           choices<By>({{"energy", By::kEnergy}, {"outliers", By::kOutliers}, {"magnitude", By::kMagnitude}}),
+           "What ranks the columns: the sum of squares, the number of weights beyond `sigmas`, or the sum of magnitudes.")
       .add("sigmas", &Params::sigmas, range(0.0, 100.0),
            "Distance from the mean beyond which a weight counts as an outlier (by: outliers).");
 }
@@ -56,27 +44,15 @@ Schema<ColumnSaliency::Params> ColumnSaliency::schema() {
 std::unique_ptr<SaliencyScores> ColumnSaliency::score(const BlockContext& ctx) const {
   const Moments m = saliency::finite_stats(ctx).moments;
   const WeightView w = ctx.weights;
-  std::vector<double> energy(static_cast<size_t>(w.cols));
-  ctx.backend.column_sq_sums(w, energy);
-  std::vector<int64_t> outliers(static_cast<size_t>(w.cols), 0);
-  if (params_.by == By::kOutliers && w.size() > 0) {
-    const double n = static_cast<double>(m.count), mu = m.sum / n;
-    const double sigma = std::sqrt(std::max(0.0, m.sq_sum / n - mu * mu));
-    const BitMask above = ctx.backend.deviation_above(w, static_cast<float>(mu), static_cast<float>(params_.sigmas * sigma));
-    for (int64_t i = 0; i < w.rows; ++i)
-      for (int64_t k = 0; k < above.words_per_row(); ++k)
-        for (uint64_t bits = above.row(i)[k]; bits != 0; bits &= bits - 1)
-          ++outliers[static_cast<size_t>(k * 64 + std::countr_zero(bits))];
+  std::vector<int64_t> order;
+  if (params_.by == By::kMagnitude) {
+    order = saliency::by_descending_score(saliency::column_abs_sums(w));
+  } else {
+    std::vector<double> energy(static_cast<size_t>(w.cols));
+    ctx.backend.column_sq_sums(w, energy);
+    order = params_.by == By::kEnergy ? saliency::by_descending_score(energy) : by_outliers(ctx, m, params_.sigmas, energy);
   }
-  std::vector<int64_t> order(static_cast<size_t>(w.cols));
-  std::iota(order.begin(), order.end(), int64_t{0});
-  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    const size_t x = static_cast<size_t>(a), y = static_cast<size_t>(b);
-    if (outliers[x] != outliers[y]) return outliers[x] > outliers[y];
-    if (energy[x] != energy[y]) return energy[x] > energy[y];
-    return a < b;
-  });
-  return std::make_unique<Scores>(w.rows, std::move(order));
+  return std::make_unique<saliency::RankedColumns>(kName, w, std::move(order));
 }
 
 }  // namespace sage

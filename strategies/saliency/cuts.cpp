@@ -7,7 +7,13 @@
 namespace sage::saliency {
 
 void fail_unit(const Cut& cut, const char* filter, const char* known) {
-  const char* found = cut.unit == Cut::Unit::kRatio ? "ratio" : cut.unit == Cut::Unit::kSigmas ? "sigmas" : "count";
+  const char* found = "ratio";
+  switch (cut.unit) {
+    case Cut::Unit::kRatio: break;
+    case Cut::Unit::kSigmas: found = "sigmas"; break;
+    case Cut::Unit::kCount: found = "count"; break;
+    case Cut::Unit::kPercentile: found = "percentile"; break;
+  }
   throw UserError("saliency {}: found a cut in unit '{}'; expected {}; choose a threshold that gives one", filter, found,
                   known);
 }
@@ -21,6 +27,14 @@ double ratio_of(const Cut& cut, const char* filter) {
 
 int64_t rank_of(double ratio, int64_t n) {
   return static_cast<int64_t>(std::floor((1.0 - ratio) * static_cast<double>(n - 1)));
+}
+
+int64_t percentile_rank(const Cut& cut, int64_t n, const char* filter) {
+  const double rank = std::floor(static_cast<double>(n) * cut.value);
+  if (!(cut.value >= 0.0 && rank < static_cast<double>(n)))
+    throw UserError("saliency {}: found a share of {} of {} weights below the cut; expected 0 <= share < 1; lower it", filter,
+                    cut.value, n);
+  return static_cast<int64_t>(rank);
 }
 
 MatrixStats finite_stats(const BlockContext& ctx) {

@@ -14,6 +14,10 @@ double ratio_of(const Cut& cut, const char* filter);
 // and fewer where scores tie with it, so that the outcome never depends on the order of equal scores.
 int64_t rank_of(double ratio, int64_t n);
 
+// The rank floor(n f) of a kPercentile cut f, the product taken in double as PB-LLM takes it. UserError unless 0 <= f < 1: at
+// f = 1 there is no such rank (the released code reads past the end).
+int64_t percentile_rank(const Cut& cut, int64_t n, const char* filter);
+
 // Statistics of the block. RunError when it holds a NaN or an infinity: no score means anything then.
 MatrixStats finite_stats(const BlockContext& ctx);
 

@@ -5,37 +5,32 @@
 #include <vector>
 
 #include "strategies/saliency/cuts.h"
+#include "strategies/saliency/ranked_weights.h"
 
 namespace sage {
 namespace {
 
-class Scores final : public SaliencyScores {
+// Every row cut by itself.
+class RowScores final : public SaliencyScores {
  public:
-  Scores(const BlockContext& ctx, MagnitudeSaliency::Scope scope)
-      : weights_(ctx.weights), backend_(ctx.backend), scope_(scope) {}
+  explicit RowScores(WeightView weights) : weights_(weights) {}
 
   SaliencyMask select(const Cut& cut) const override {
-    const double ratio = saliency::ratio_of(cut, MagnitudeSaliency::kName);
-    if (ratio == 0.0 || weights_.size() == 0) return SaliencyMask::none(weights_.rows, weights_.cols);
-    BitMask bits = scope_ == MagnitudeSaliency::Scope::kMatrix
-                       ? backend_.deviation_above(weights_, 0.0f, static_cast<float>(threshold(cut)))
-                       : rows_above(ratio);
+    if (cut.unit != Cut::Unit::kRatio && cut.unit != Cut::Unit::kPercentile)
+      saliency::fail_unit(cut, MagnitudeSaliency::kName, "a ratio or a percentile");
+    const bool nothing = cut.unit == Cut::Unit::kRatio && saliency::ratio_of(cut, MagnitudeSaliency::kName) == 0.0;
+    if (nothing || weights_.size() == 0) return SaliencyMask::none(weights_.rows, weights_.cols);
+    BitMask bits =
+        above(cut.unit == Cut::Unit::kPercentile ? saliency::percentile_rank(cut, weights_.cols, MagnitudeSaliency::kName)
+                                                 : saliency::rank_of(cut.value, weights_.cols));
     if (bits.count() == 0) return SaliencyMask::none(weights_.rows, weights_.cols);
     return SaliencyMask::elements(std::move(bits));
   }
-
-  double threshold(const Cut& cut) const override {
-    const double ratio = saliency::ratio_of(cut, MagnitudeSaliency::kName);
-    if (ratio == 0.0 || weights_.size() == 0 || scope_ == MagnitudeSaliency::Scope::kRow) return 0;
-    const int64_t rank = saliency::rank_of(ratio, weights_.size());
-    if (rank != rank_) value_ = backend_.deviation_order_statistic(weights_, 0.0f, rank_ = rank);
-    return value_;
-  }
+  WeightView target() const override { return weights_; }
 
  private:
-  BitMask rows_above(double ratio) const {
+  BitMask above(int64_t rank) const {
     BitMask bits(weights_.rows, weights_.cols);
-    const int64_t rank = saliency::rank_of(ratio, weights_.cols);
 #pragma omp parallel
     {
       std::vector<float> magnitude(static_cast<size_t>(weights_.cols));
@@ -54,10 +49,6 @@ class Scores final : public SaliencyScores {
   }
 
   WeightView weights_;
-  const Backend& backend_;
-  MagnitudeSaliency::Scope scope_;
-  mutable int64_t rank_ = -1;
-  mutable float value_ = 0;
 };
 
 }  // namespace
@@ -69,7 +60,8 @@ Schema<MagnitudeSaliency::Params> MagnitudeSaliency::schema() {
 
 std::unique_ptr<SaliencyScores> MagnitudeSaliency::score(const BlockContext& ctx) const {
   saliency::finite_stats(ctx);
-  return std::make_unique<Scores>(ctx, params_.scope);
+  if (params_.scope == Scope::kRow) return std::make_unique<RowScores>(ctx.weights);
+  return std::make_unique<saliency::RankedWeights>(kName, ctx.backend, ctx.weights);
 }
 
 }  // namespace sage

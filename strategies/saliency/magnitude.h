@@ -6,9 +6,10 @@
 
 namespace sage {
 
-// w is salient iff |w| > T, T the order statistic of |w| of rank floor((1 - r)(N - 1)) over N weights: those of the block
-// (scope: matrix) or of each row by itself (scope: row; T then differs by row and threshold() is 0). Ties are not salient.
-// PB-LLM's magnitude criterion is scope: matrix; rows are ours. Same as `sigma` with center: zero, for scope: matrix.
+// w is salient iff |w| > T, T an order statistic of |w| over N weights: those of the block (scope: matrix) or of each row by
+// itself (scope: row; T then differs by row and threshold() is 0). Its rank is floor((1 - r)(N - 1)) for a share r (kRatio) and
+// floor(N f) for PB-LLM's share f of weights that are not salient (kPercentile). Ties are not salient. PB-LLM's magnitude
+// criterion is scope: matrix; rows are ours. Same as `sigma` with center: zero, for scope: matrix. target(): the weights.
 // Stored: an element mask. Cost: about three passes (matrix); a selection per row, O(N) (row).
 class MagnitudeSaliency final : public SaliencyFilter {
  public:
@@ -24,6 +25,7 @@ class MagnitudeSaliency final : public SaliencyFilter {
   explicit MagnitudeSaliency(Params p) : params_(p) {}
 
   std::unique_ptr<SaliencyScores> score(const BlockContext& ctx) const override;
+  bool supports(Cut::Unit unit) const override { return unit == Cut::Unit::kRatio || unit == Cut::Unit::kPercentile; }
   MaskShape mask_shape() const override { return MaskShape::kElements; }
 
  private:

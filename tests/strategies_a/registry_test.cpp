@@ -32,9 +32,10 @@ void expect_documented(const Registry<I>& registry, std::vector<std::string> nam
 
 TEST(Registered, ComponentsAreListedDocumentedAndBuildable) {
   const Registries r = builtin();
-  expect_documented(r.saliency, {"sigma", "magnitude", "columns", "none", "random"});
-  expect_documented(r.grouping, {"spectral", "kmeans", "equal_count", "positional", "single", "fixed"});
-  expect_documented(r.threshold, {"fixed", "cap", "grid", "brent"});
+  expect_documented(r.saliency, {"sigma", "magnitude", "columns", "hessian", "hessian_inverse_diag", "none", "random"});
+  expect_documented(r.grouping, {"spectral", "kmeans", "equal_count", "percentile_split", "max_fraction_split", "positional",
+                                 "single", "fixed"});
+  expect_documented(r.threshold, {"fixed", "cap", "grid", "brent", "percentile", "count", "column_search"});
 }
 
 TEST(Registered, ParametersReachTheComponent) {
@@ -48,6 +49,12 @@ TEST(Registered, ParametersReachTheComponent) {
   const auto brent = r.threshold.make(parse_yaml("{type: brent, objective: budget, budget: 1.5, lo: 0.01}", "test"), "x");
   EXPECT_EQ(brent->lowest_ratio(), 0.01);
   EXPECT_EQ(brent->objective({0.2, 1, 1.4}), 0.2);
+  const auto count = r.threshold.make(parse_yaml("{type: count, columns: 3}", "test"), "x");
+  EXPECT_EQ(count->search({}).cut.value, 3);
+  const auto columns = r.saliency.make(parse_yaml("{type: hessian, unit: columns}", "test"), "x");
+  EXPECT_EQ(columns->mask_shape(), MaskShape::kColumns);
+  EXPECT_THROW(r.threshold.make(parse_yaml("{type: percentile, low_frac: 1}", "test"), "x"), UserError);
+  EXPECT_THROW(r.threshold.make(parse_yaml("{type: column_search, least: 5, most: 4}", "test"), "x"), UserError);
   EXPECT_THROW(r.threshold.make(parse_yaml("{type: brent, objective: budget}", "test"), "x"), UserError);
   EXPECT_THROW(r.grouping.make(parse_yaml("{type: spectral, affinity: gaussian}", "test"), "x"), UserError);
   EXPECT_THROW(r.grouping.make(parse_yaml("{type: kmeans, groups: 0}", "test"), "x"), UserError);
