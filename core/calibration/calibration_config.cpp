@@ -66,11 +66,11 @@ SampleOptions sample_options(const CalibrationConfig& config, const Text& text) 
   return o;
 }
 
-FactorOptions factor_options(const CalibrationConfig& config) {
+FactorOptions factor_options(const CalibrationConfig& config, Numerics numerics) {
   FactorOptions o;
   o.percdamp = config.percdamp;
   o.max_percdamp = config.max_percdamp;
-  o.precision = config.gram;
+  o.precision = numerics == Numerics::kReference ? GramPrecision::kFp64 : config.gram;
   return o;
 }
 

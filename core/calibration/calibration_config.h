@@ -10,6 +10,7 @@
 #include "core/calibration/hessian_factor.h"
 #include "core/calibration/sampler.h"
 #include "core/config/schema.h"
+#include "core/strategy/planes.h"
 
 namespace sage {
 
@@ -44,7 +45,9 @@ CalibrationConfig parse_calibration(const Value& section);
 
 // `text` decides what kAuto means.
 SampleOptions sample_options(const CalibrationConfig& config, const Text& text);
-FactorOptions factor_options(const CalibrationConfig& config);
+// With reference numerics Grams are factored in FP64 whatever the config says: an FP32 factor's own rounding errors would decide
+// codes that the released code's did not.
+FactorOptions factor_options(const CalibrationConfig& config, Numerics numerics = Numerics::kPacked);
 
 // The part that shapes results, as a canonical map: for run keys. Without cache_bytes and hidden_states_bytes, and without
 // dataset, whose digest takes its place (SampleSet::digest).

@@ -51,7 +51,7 @@ class BlockHessians {
     grams_ = pass->collect(sites.front().layer, columns);
     for (const auto& [group, gram] : grams_)
       hessians_[group] =
-          std::make_unique<LayerHessian>(gram.matrix.view(), factor_options(job.calibration->config), fmt::format("layer {} {}", sites.front().layer, group));
+          std::make_unique<LayerHessian>(gram.matrix.view(), factor_options(job.calibration->config, job.factory.numerics()), fmt::format("layer {} {}", sites.front().layer, group));
   }
   const LayerHessian* of(const LinearSite& site) const {
     const auto it = hessians_.find(site.group);

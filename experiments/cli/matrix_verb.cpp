@@ -72,7 +72,7 @@ Verb matrix_verb() {
         throw ResourceError("{}: Gram '{}' is {} x {}; expected {} x {}, the columns of the weights; name the right dataset", input, m["gram"].as<std::string>(),
                             gram.rows(), gram.cols(), w.cols(), w.cols());
       complete_gram(gram.view(), input);
-      hessian.emplace(gram.view(), factor_options(experiment.calibration), input);
+      hessian.emplace(gram.view(), factor_options(experiment.calibration, factory.numerics()), input);
     }
     Trace trace(m.count("output") > 0);
     MatrixJob job;

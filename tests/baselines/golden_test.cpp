@@ -63,7 +63,7 @@ std::unique_ptr<Outcome> quantize(const Case& c, const std::string& preset, std:
   const Matrix w = inputs.matrix(c.input + "/W");
   Matrix gram = inputs.matrix(c.input + "/H");
   complete_gram(gram.view(), c.input);
-  const LayerHessian hessian(gram.view(), factor_options(e.calibration), c.input);
+  const LayerHessian hessian(gram.view(), factor_options(e.calibration, Numerics::kReference), c.input);
   auto out = std::make_unique<Outcome>();
   out->result = quantize_matrix(factory, {.weights = w.view(), .id = {0, c.input}, .hessian = &hessian, .trace = &out->trace}, *backend);
 
