@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "core/calibration/block_grams.h"
+#include "core/model/checkpoint.h"
 #include "kernels/backends.h"
 #include "tests/calibration/support.h"
 
@@ -136,6 +137,46 @@ TEST_P(GramTest, BlocksGatherByGroup) {
   BlockGrams missing(4, GramPrecision::kFp32, *backend_);
   missing.observer()("qkv", a.view());
   expect_words(message_of<RunError>([&] { missing.finish({"qkv", "o"}); }), {"layer 4 o", "no calibration input"});
+}
+
+// The groups a real block shows its observer are those of its linear layers, and each Gram is that of what was seen.
+TEST_P(GramTest, OfABlockOfAModel) {
+  const CheckpointSource source(std::string(SAGE_TEST_DATA) + "/hf/llama_gqa_tied_bf16");
+  const Family& family = find_family(source.config());
+  std::map<std::string, int64_t> cols;
+  for (const LinearSite& site : linear_sites(family, source.config()))
+    if (site.layer == 0) cols[site.group] = site.cols;
+  std::vector<std::string> groups;
+  for (const auto& [group, n] : cols)
+    groups.push_back(group);
+  const BlockWeights block = load_block(family, source, 0);
+  const int64_t length = 9;
+  BlockGrams grams(0, GramPrecision::kFp64, *backend_);
+  std::map<std::string, std::vector<Matrix>> seen;
+  Workspace workspace;
+  for (int32_t s = 0; s < 3; ++s) {
+    std::vector<int32_t> ids;
+    for (int32_t t = 0; t < length; ++t)
+      ids.push_back((s * 31 + t * 7) % 50);
+    Matrix hidden = embed(family, source, ids);
+    const InputObserver observe = grams.observer();
+    forward_block(family, source.config(), block, hidden.view(), length, *backend_, workspace,
+                  [&](const std::string& group, WeightView input) {
+                    seen[group].push_back(Matrix::copy(input));
+                    observe(group, input);
+                  });
+  }
+  const std::map<std::string, Gram> out = grams.finish(groups);
+  ASSERT_EQ(out.size(), 4u);
+  for (const auto& [group, g] : out) {
+    SCOPED_TRACE(group);
+    EXPECT_EQ(g.sequences, 3);
+    EXPECT_EQ(g.tokens, 3 * length);
+    ASSERT_EQ(g.matrix.rows(), cols.at(group));
+    const std::vector<double> h = naive_gram(seen.at(group));
+    const int64_t n = g.matrix.rows();
+    EXPECT_LT(distance(g.matrix, [&](int64_t i, int64_t j) { return h[static_cast<size_t>(i * n + j)]; }), 6.1e-8);
+  }
 }
 
 TEST(GramChecks, Completing) {
