@@ -158,7 +158,7 @@ TEST_P(GramTest, OfABlockOfAModel) {
     std::vector<int32_t> ids;
     for (int32_t t = 0; t < length; ++t)
       ids.push_back((s * 31 + t * 7) % 50);
-    Matrix hidden = embed(family, source, ids);
+    Matrix hidden = embed(family, source, ids, length, *backend_);
     const InputObserver observe = grams.observer();
     forward_block(family, source.config(), block, hidden.view(), length, *backend_, workspace,
                   [&](const std::string& group, WeightView input) {
