@@ -32,8 +32,8 @@
 #include "strategies/saliency/sigma.h"
 #include "strategies/threshold/brent.h"
 #include "strategies/threshold/cap.h"
+#include "strategies/threshold/column_count.h"
 #include "strategies/threshold/column_search.h"
-#include "strategies/threshold/count.h"
 #include "strategies/threshold/fixed.h"
 #include "strategies/threshold/grid.h"
 #include "strategies/threshold/percentile.h"
@@ -66,7 +66,7 @@ void register_builtin(Registries& r) {
   r.threshold.add<GridThreshold>();
   r.threshold.add<BrentThreshold>();
   r.threshold.add<PercentileThreshold>();
-  r.threshold.add<CountThreshold>();
+  r.threshold.add<ColumnCount>();
   r.threshold.add<ColumnSearch>();
 
   r.quantizer.add<Multibit>();

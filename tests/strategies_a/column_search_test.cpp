@@ -10,7 +10,7 @@
 #include "strategies/saliency/columns.h"
 #include "strategies/saliency/hessian.h"
 #include "strategies/saliency/sigma.h"
-#include "strategies/threshold/count.h"
+#include "strategies/threshold/column_count.h"
 #include "strategies/threshold/percentile.h"
 #include "tests/strategies_a/binarization.h"
 #include "tests/strategies_a/support.h"
@@ -147,8 +147,10 @@ TEST(ColumnSearch, EqualErrorsTakeTheFewestColumns) {
   EXPECT_EQ(Search(Matrix::zeros(16, 64), ColumnSaliency({})).run(ColumnSearch({})), 1);
   Matrix w(16, 64);
   for (int64_t k = 0; k < w.size(); ++k)
-    w.data()[k] = k % 3 == 0 ? -0.7f : 0.1f;  // every side binarizes without error
-  EXPECT_EQ(Search(std::move(w), ColumnSaliency({})).run(ColumnSearch({})), 1);
+    w.data()[k] = k % 3 == 0 ? -0.7f : 0.7f;  // without a mean every side binarizes exactly
+  ColumnSearch::Params params;
+  params.centered = false;
+  EXPECT_EQ(Search(std::move(w), ColumnSaliency({})).run(ColumnSearch(params)), 1);
 }
 
 TEST(ColumnSearch, ScaleAndThreadsDoNotMatter) {
@@ -181,13 +183,13 @@ TEST(ColumnSearch, NeedsAFilterThatRanksColumns) {
   EXPECT_EQ(ColumnSearch({}).unit(), Cut::Unit::kCount);
 }
 
-TEST(CountThreshold, AsManyColumnsAsAskedOrThereAre) {
+TEST(ColumnCount, AsManyColumnsAsAskedOrThereAre) {
   const ColumnSaliency filter({});
-  CountThreshold::Params p;
+  ColumnCount::Params p;
   p.columns = 7;
-  EXPECT_EQ(Search(make_random("gauss", 8, 16, 1), filter).run(CountThreshold(p)), 7);
-  EXPECT_EQ(Search(make_random("gauss", 8, 5, 1), filter).run(CountThreshold(p)), 5);
-  EXPECT_EQ(CountThreshold(p).search({}).cut.value, 7);
+  EXPECT_EQ(Search(make_random("gauss", 8, 16, 1), filter).run(ColumnCount(p)), 7);
+  EXPECT_EQ(Search(make_random("gauss", 8, 5, 1), filter).run(ColumnCount(p)), 5);
+  EXPECT_EQ(ColumnCount(p).search({}).cut.value, 7);
 }
 
 TEST(PercentileThreshold, CutsByRank) {

@@ -35,7 +35,7 @@ TEST(Registered, ComponentsAreListedDocumentedAndBuildable) {
   expect_documented(r.saliency, {"sigma", "magnitude", "columns", "hessian", "hessian_inverse_diag", "none", "random"});
   expect_documented(r.grouping, {"spectral", "kmeans", "equal_count", "percentile_split", "max_fraction_split", "positional",
                                  "single", "fixed"});
-  expect_documented(r.threshold, {"fixed", "cap", "grid", "brent", "percentile", "count", "column_search"});
+  expect_documented(r.threshold, {"fixed", "cap", "grid", "brent", "percentile", "column_count", "column_search"});
 }
 
 TEST(Registered, ParametersReachTheComponent) {
@@ -49,7 +49,7 @@ TEST(Registered, ParametersReachTheComponent) {
   const auto brent = r.threshold.make(parse_yaml("{type: brent, objective: budget, budget: 1.5, lo: 0.01}", "test"), "x");
   EXPECT_EQ(brent->lowest_ratio(), 0.01);
   EXPECT_EQ(brent->objective({0.2, 1, 1.4}), 0.2);
-  const auto count = r.threshold.make(parse_yaml("{type: count, columns: 3}", "test"), "x");
+  const auto count = r.threshold.make(parse_yaml("{type: column_count, columns: 3}", "test"), "x");
   EXPECT_EQ(count->search({}).cut.value, 3);
   const auto columns = r.saliency.make(parse_yaml("{type: hessian, unit: columns}", "test"), "x");
   EXPECT_EQ(columns->mask_shape(), MaskShape::kColumns);

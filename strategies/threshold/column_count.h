@@ -9,17 +9,17 @@ namespace sage {
 
 // The best `columns` columns of every block, all of a block that has fewer. No trials. lowest_ratio() is the count, in the unit
 // of unit(). The control of `column_search`.
-class CountThreshold final : public ThresholdSearcher {
+class ColumnCount final : public ThresholdSearcher {
  public:
   struct Params : Objective {
     int columns = 5;
   };
-  static constexpr auto kName = "count";
+  static constexpr auto kName = "column_count";
   static constexpr int kVersion = 1;
   static constexpr auto kDoc = "A given number of salient columns in every block.";
   static constexpr Citation kReference{};
   static Schema<Params> schema();
-  explicit CountThreshold(Params p);
+  explicit ColumnCount(Params p);
 
   SearchOutcome search(const SearchProblem& problem) const override;
   Cut::Unit unit() const override { return Cut::Unit::kCount; }
