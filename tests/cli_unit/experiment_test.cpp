@@ -63,7 +63,7 @@ TEST_F(ExperimentTest, UnknownKeysAnywhere) {
   EXPECT_EQ(
       fails("modle: {path: x}\npipeline: none\n"),
       "x.yaml:1:1: unknown key 'modle' in the experiment; expected one of: name, label, about, seed, include, exclude, trace, "
-      "keep_packed, model, eval, pipeline, extends, sweep; did you mean 'model'?");
+      "keep_packed, model, eval, calibration, pipeline, extends, sweep; did you mean 'model'?");
   EXPECT_EQ(fails("pipeline: none\nmodel: {pth: x}\n"),
             "x.yaml:2:9: unknown key 'pth' in model; expected one of: path; did you mean 'path'?");
   EXPECT_EQ(fails("pipeline: none\neval:\n  - {protocol: gptq-2048, window: 4}\n"),

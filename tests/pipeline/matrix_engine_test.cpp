@@ -176,17 +176,31 @@ TEST(MatrixEngine, TakesConstantAndZeroMatrices) {
   }
 }
 
+// A Gram of correlated inputs, upper triangle.
+Matrix correlated_gram(int64_t cols) {
+  Matrix x = test::make_random("gauss", 3 * cols, cols, 5), h = Matrix::zeros(cols, cols);
+  for (int64_t t = 0; t < x.rows(); ++t) {
+    for (int64_t j = 1; j < cols; ++j) x(t, j) += 0.8f * x(t, j - 1);
+    for (int64_t i = 0; i < cols; ++i)
+      for (int64_t j = i; j < cols; ++j) h(i, j) += x(t, i) * x(t, j);
+  }
+  return h;
+}
+
 // Every registered component, swapped into SAGE-PTQ for its neighbour, changes what is stored: none is a bystander.
 TEST(Effect, EveryComponentChangesTheResult) {
   Matrix w = test::make_random("t10+s", 96, 160, 8);
   for (int64_t i = 0; i < w.size(); ++i) w.data()[i] += 0.4f;  // a mean, so that centering matters
-  const auto with = [&](const std::string& slot, const std::string& block) {
+  const Matrix gram = correlated_gram(160);
+  const LayerHessian hessian(gram.view(), {}, "test");
+  static const std::unique_ptr<Backend> backend = make_backend("cpu");
+  const auto with = [&](const std::vector<std::pair<std::string, std::string>>& blocks) {
     Value v = parse_yaml(test::kSage, "test");
-    v.set(slot, parse_yaml(block, "test"));
+    for (const auto& [slot, block] : blocks) v.set(slot, parse_yaml(block, "test"));
     return canonical_pipeline(v, test::registries());
   };
-  const std::map<std::string, std::string> slot_of = {{"saliency", "saliency"}, {"grouping", "grouping"}, {"quantizer", "quantizer"},
-                                                      {"threshold", "threshold"}, {"transform", "transform"}};
+  const std::map<std::string, std::string> slot_of = {{"saliency", "saliency"},   {"grouping", "grouping"},   {"quantizer", "quantizer"},
+                                                      {"threshold", "threshold"}, {"transform", "transform"}, {"compensator", "compensator"}};
   for (const auto& [kind, slot] : slot_of) {
     std::map<std::string, std::vector<std::byte>> seen;
     for (const ComponentInfo& c : test::registries().all()) {
@@ -196,7 +210,14 @@ TEST(Effect, EveryComponentChangesTheResult) {
       if (c.kind == "threshold" && c.name == "fixed") block = "{type: fixed, ratio: 0.02}";
       if (c.kind == "threshold" && (c.name == "grid" || c.name == "brent")) block = fmt::format("{{type: {}, points: 4, hi: 0.2, objective: lagrangian, lambda: 0.2}}", c.name);  // an optimum inside; brent looks between the points
       if (c.kind == "grouping" && c.name == "fixed") block = "{type: fixed, cuts: [0.5, 1.0]}";
-      const MatrixResult r = quantize(PipelineFactory(with(slot, block), test::registries()), w.view());
+      std::vector<std::pair<std::string, std::string>> blocks = {{slot, block}};
+      if (kind == "grouping") blocks.push_back({"saliency", "{type: magnitude}"});  // some split the scores
+      if (c.name == "column_search" || c.name == "column_count") blocks.push_back({"saliency", "{type: columns}"});
+      if (c.name == "percentile") blocks.push_back({"saliency", "{type: magnitude}"});
+      if (kind == "compensator") blocks.push_back({"segment_columns", "32"});
+      const PipelineFactory f(with(blocks), test::registries());
+      const MatrixResult r = quantize_matrix(f, {.weights = w.view(), .id = {0, "model.layers.0.test.weight"}, .seed = 1, .hessian = &hessian}, *backend);
+      EXPECT_TRUE(same_bits(decode(f, r.packed), r.dequantized));
       std::vector<std::byte> bytes;
       for (int64_t i = 0; i < r.dequantized.size(); ++i) {
         const auto* p = reinterpret_cast<const std::byte*>(r.dequantized.data() + i);
