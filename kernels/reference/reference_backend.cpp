@@ -341,13 +341,15 @@ class ReferenceBackend final : public Backend {
   template <class T>
   static void update_gram(WeightView x, double keep, double weight, View<T> gram) {
     shapes::gram_update(x, gram);
+    std::vector<double> sum(static_cast<size_t>(x.cols));
     for (int64_t i = 0; i < x.cols; ++i) {
+      std::fill(sum.begin(), sum.end(), 0.0);
+      for (int64_t t = 0; t < x.rows; ++t)
+        for (int64_t j = i; j < x.cols; ++j)
+          sum[static_cast<size_t>(j)] += static_cast<double>(x(t, i)) * x(t, j);
       for (int64_t j = i; j < x.cols; ++j) {
-        double sum = 0;
-        for (int64_t t = 0; t < x.rows; ++t)
-          sum += static_cast<double>(x(t, i)) * x(t, j);
         const double before = keep == 0 ? 0.0 : keep * static_cast<double>(gram(i, j));
-        gram(i, j) = static_cast<T>(before + weight * sum);
+        gram(i, j) = static_cast<T>(before + weight * sum[static_cast<size_t>(j)]);
       }
     }
   }
