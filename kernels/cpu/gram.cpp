@@ -2,7 +2,6 @@
 #include <cblas.h>
 
 #include <algorithm>
-#include <optional>
 #include <vector>
 
 #include "kernels/cpu/operations.h"
@@ -32,18 +31,6 @@ void other_tile(View<const double> a, View<const double> b, double keep, double 
               as_blas(a.ld), b.data, as_blas(b.ld), keep, tile.data, as_blas(tile.ld));
 }
 
-// A single tile runs outside of any parallel region, where OpenBLAS would take all of OpenMP's threads.
-class OneThread {
- public:
-  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
-  ~OneThread() { omp_set_num_threads(before_); }
-  OneThread(const OneThread&) = delete;
-  OneThread& operator=(const OneThread&) = delete;
-
- private:
-  int before_;
-};
-
 // The columns are cut into panels by their number alone, and each tile of the upper triangle is one call of single-threaded
 // OpenBLAS: a result does not depend on the number of threads. The full tiles come first, the half ones on the diagonal fill up
 // the end.
@@ -61,8 +48,6 @@ void update_tiles(View<const T> x, double keep, double weight, View<T> gram) {
       tiles.push_back({r, c});
   for (int64_t r = 0; r < x.cols; r += width)
     tiles.push_back({r, r});
-  std::optional<OneThread> alone;
-  if (tiles.size() == 1) alone.emplace();
   for_tasks(static_cast<int64_t>(tiles.size()), [&](int64_t t, int) {
     const auto [r0, c0] = tiles[static_cast<size_t>(t)];
     const int64_t r1 = std::min(x.cols, r0 + width), c1 = std::min(x.cols, c0 + width);

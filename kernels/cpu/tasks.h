@@ -35,9 +35,27 @@ class Tasks {
   int64_t rows_, cols_, row_step_ = 1, col_step_ = 1, row_parts_ = 0, col_parts_ = 0;
 };
 
+// A single task runs outside of any parallel region, where OpenBLAS would take all of OpenMP's threads, and its result depend on
+// their number.
+class OneThread {
+ public:
+  OneThread() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+  ~OneThread() { omp_set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_;
+};
+
 // Calls body(task number, thread number) for every task. The body must not throw.
 template <class Body>
 void for_tasks(int64_t count, const Body& body) {
+  if (count == 1) {
+    const OneThread alone;
+    body(int64_t{0}, omp_get_thread_num());
+    return;
+  }
 #pragma omp parallel for schedule(dynamic) if (count > 1)
   for (int64_t t = 0; t < count; ++t)
     body(t, omp_get_thread_num());

@@ -59,19 +59,32 @@ TEST_P(Compensation, SubtractOuterRoundsTwice) {
   }
 }
 
+// In several tiles and in a single one, which no thread would share out.
 TEST_P(Compensation, ThreadsDoNotMatter) {
-  Padded a(700, 128, 1), b(128, 1500, 1), x(700, 1500, 1);
-  fill_normal(a.view(), 1);
-  fill_normal(b.view(), 2);
-  fill_normal(x.view(), 3);
-  Matrix one = Matrix::copy(x.view()), two = Matrix::copy(x.view());
-  {
-    const Threads threads(1);
-    backend_->subtract_product(a.view(), b.view(), one.view());
+  for (const Case& c : {Case{700, 128, 1500}, Case{400, 500, 900}}) {
+    Padded a(c.n, c.k, 1), b(c.k, c.m, 1), x(c.n, c.m, 1);
+    fill_normal(a.view(), 1);
+    fill_normal(b.view(), 2);
+    fill_normal(x.view(), 3);
+    Matrix one = Matrix::copy(x.view()), two = Matrix::copy(x.view()), y(c.n, c.m), z(c.n, c.m);
+    const Matrix transposed = [&] {
+      Matrix t(c.m, c.k);
+      for (int64_t i = 0; i < c.m; ++i)
+        for (int64_t j = 0; j < c.k; ++j)
+          t(i, j) = b.view()(j, i);
+      return t;
+    }();
+    {
+      const Threads threads(1);
+      backend_->subtract_product(a.view(), b.view(), one.view());
+      backend_->linear(a.view(), transposed.view(), {}, y.view());
+    }
+    const Threads threads(3);
+    backend_->subtract_product(a.view(), b.view(), two.view());
+    backend_->linear(a.view(), transposed.view(), {}, z.view());
+    EXPECT_EQ(std::memcmp(one.data(), two.data(), sizeof(float) * static_cast<size_t>(one.size())), 0) << c.n;
+    EXPECT_EQ(std::memcmp(y.data(), z.data(), sizeof(float) * static_cast<size_t>(y.size())), 0) << c.n;
   }
-  const Threads threads(3);
-  backend_->subtract_product(a.view(), b.view(), two.view());
-  EXPECT_EQ(std::memcmp(one.data(), two.data(), sizeof(float) * static_cast<size_t>(one.size())), 0);
 }
 
 }  // namespace
