@@ -53,7 +53,7 @@ template <class Body>
 void for_tasks(int64_t count, const Body& body) {
   if (count == 1) {
     const OneThread alone;
-    body(int64_t{0}, omp_get_thread_num());
+    body(int64_t{0}, 0);
     return;
   }
 #pragma omp parallel for schedule(dynamic) if (count > 1)
