@@ -56,6 +56,11 @@ inline std::vector<NamedPipeline> all_shapes_of_pipelines() {
       {"searched", "{saliency: sigma, threshold: {type: brent, objective: rate_distortion}, grouping: {type: kmeans, groups: 2}, quantizer: binary, salient_quantizer: {type: multibit,"
                    " bits: 3, grid: offset}, trial_weights: 4096, coder: {salient_index: csr, group_index: range},"
                    " alternatives: [{salient_quantizer: {bits: 2}}, {grouping: {groups: 4}}, {saliency: {type: none}}]}"},
+      {"residual", "{saliency: columns, threshold: {type: fixed, ratio: 0.06}, grouping: {type: equal_count, groups: 2}, quantizer: residual_binary,"
+                   " salient_quantizer: {type: residual_binary, order: 2}, coder: {salient_index: bitmap, group_index: raw}}"},
+      {"partly_binarized", "{saliency: magnitude, threshold: {type: fixed, ratio: 0.1}, grouping: single, quantizer: {type: pb_binary, keep_zero: true},"
+                           " salient_quantizer: {type: uniform, bits: 8, range: all}, coder: {salient_index: bitmap}}"},
+      {"pruned", "{saliency: magnitude, threshold: {type: fixed, ratio: 0.5}, grouping: single, quantizer: prune, salient_quantizer: keep, coder: {salient_index: bitmap}}"},
       {"reference_numerics", "{numerics: reference, saliency: sigma, threshold: {type: fixed, ratio: 0.02}, grouping: {type: kmeans, groups: 2}, quantizer: binary,"
                              " salient_quantizer: multibit, coder: {salient_index: csr}}"},
   };

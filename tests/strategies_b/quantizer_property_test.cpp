@@ -168,6 +168,9 @@ TEST(QuantizerProperty, ScalingTheWeightsScalesTheParameters) {
   for (const Named& q : quantizers())
     for (Numerics numerics : {Numerics::kReference, Numerics::kPacked}) {
       SCOPED_TRACE(q.name);
+      // Means of later orders lie near 0, where halves are subnormal and rounding does not scale.
+      const bool later_means = q.name.rfind("residual", 0) == 0 && q.name.rfind("residual 1", 0) != 0;
+      if (later_means && numerics == Numerics::kPacked) continue;
       const test::Coded a = code(*q.quantizer, w.view(), mask, true, groups, t, numerics),
                         b = code(*q.quantizer, v.view(), mask, true, groups, 4 * t, numerics);
       EXPECT_NEAR(b.squared_error, 16 * a.squared_error, 1e-9 * b.squared_error + 1e-12);

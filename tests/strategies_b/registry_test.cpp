@@ -100,7 +100,7 @@ TEST(Builtin, EveryOptionHasAnEffect) {
                            "residual_binary",
                            "{type: residual_binary, order: 2}",
                            "{type: residual_binary, order: 2, merge_means: false}",
-                           "{type: residual_binary, mean: false}",
+                           "{type: residual_binary, order: 2, mean: false}",
                            "pb_binary",
                            "{type: pb_binary, divisor: owned}",
                            "{type: pb_binary, method: sign}",

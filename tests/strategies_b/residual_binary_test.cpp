@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "strategies/quantizer/binary.h"
 #include "tests/strategies_b/reference_file.h"
 #include "tests/strategies_b/support.h"
 
@@ -81,6 +82,20 @@ TEST(ResidualBinary, ClosedForm) {
   EXPECT_EQ(plain.decoded(0, 1), 1);
   EXPECT_EQ(plain.decoded(0, 3), 3);
   EXPECT_EQ(plain.planes.number_planes().count("residual_means"), 0u);
+}
+
+// Order 1 is what `binary` does with a scale for every row and group.
+TEST(ResidualBinary, OrderOneIsBinaryPerRowAndGroup) {
+  const Matrix w = test::make_random("t10+s", 50, 170, 8);
+  const SaliencyMask mask = test::largest(w.view(), .05);
+  const GroupMap groups = test::make_groups(LabelShape::kElement, 50, 170, 3);
+  for (bool mean : {true, false}) {
+    const test::Coded a = code(ResidualBinary({1, mean, true, false}), w.view(), mask, false, groups, 0, Numerics::kReference),
+                      b = code(Binary({BinaryScale::kRowGroup, mean, 4}), w.view(), mask, false, groups, 0,
+                               Numerics::kReference);
+    for (int64_t k = 0; k < w.size(); ++k)
+      ASSERT_FLOAT_EQ(a.decoded.data()[k], b.decoded.data()[k]);
+  }
 }
 
 TEST(ResidualBinary, ZeroIsPositiveOrAThirdSymbol) {
