@@ -212,7 +212,7 @@ TEST(Effect, EveryComponentChangesTheResult) {
       if (c.kind == "grouping" && c.name == "fixed") block = "{type: fixed, cuts: [0.5, 1.0]}";
       std::vector<std::pair<std::string, std::string>> blocks = {{slot, block}};
       if (kind == "grouping") blocks.push_back({"saliency", "{type: magnitude}"});  // some split the scores
-      if (c.name == "column_count") blocks[0].second = "{type: column_count, columns: 5}";
+      if (c.name == "column_count") blocks[0].second = "{type: column_count, columns: 11}";
       if (c.name == "column_search" || c.name == "column_count") blocks.push_back({"saliency", "{type: columns}"});
       if (c.name == "percentile") blocks.push_back({"saliency", "{type: magnitude}"});
       if (kind == "compensator") blocks.push_back({"segment_columns", "32"});
