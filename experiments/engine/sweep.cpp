@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/eval/protocol.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
@@ -78,51 +79,75 @@ SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOp
   return out;
 }
 
+namespace {
+
+// Work done and time taken, of runs or of a plan.
+struct Rate {
+  double work = 0, seconds = 0;
+  void add(double w, double s) {
+    if (w <= 0 || s <= 0) return;
+    work += w;
+    seconds += s;
+  }
+  double or_assumed(double per_second) const { return seconds > 0 ? work / seconds : per_second; }
+};
+
+// Multiplications and additions with the linear layers' weights: what a forward pass mostly is. Head and attention are left out on
+// both sides of the comparison.
+double forward_flops(double linear_weights, double tokens) { return 2 * linear_weights * tokens; }
+
+}  // namespace
+
 Table plan_sweep(const Expansion& expansion, Runner& runner) {
-  int stored = 0, failed = 0, quantized = 0;
-  double linear_weights = 0, flops = 0;
+  int stored = 0, failed = 0, quantized = 0, calibrated = 0;
+  double linear_weights = 0, evaluate_flops = 0, calibrate_flops = 0;
   for (const Point& p : expansion.points) {
-    const std::string key = runner.key_of(p.experiment);
+    const Experiment& e = p.experiment;
+    const std::string key = runner.key_of(e);
     if (runner.store().exists(key)) {
       ++stored;
       continue;
     }
     failed += runner.store().failed(key) ? 1 : 0;
-    const CheckpointSource& m = runner.model(p.experiment.model_path);
+    const CheckpointSource& m = runner.model(e.model_path);
     double weights = 0;
     for (const LinearSite& s : linear_sites(find_family(m.config()), m.config())) weights += static_cast<double>(s.rows * s.cols);
-    if (!is_full_precision(p.experiment.pipeline)) {
+    if (!is_full_precision(e.pipeline)) {
       ++quantized;
       linear_weights += weights;
     }
-    const double head = static_cast<double>(m.config().vocab_size * m.config().hidden_size);
-    flops += 2 * (weights + head) * static_cast<double>(runner.evaluation_tokens(p.experiment));
+    if (e.calibrates) {
+      ++calibrated;
+      const double passes = e.calibration.propagation == Propagation::kQuantized ? 2 : 1;
+      calibrate_flops += passes * forward_flops(weights, static_cast<double>(e.calibration.samples) * e.calibration.length_tokens);
+    }
+    evaluate_flops += forward_flops(weights, static_cast<double>(runner.evaluation_tokens(e)));
   }
   // Rates seen on this store's runs, the machine's own history; guesses until there are some.
-  double quantize_rate = 0, quantize_seconds = 0, evaluate_rate = 0, evaluate_seconds = 0;
+  Rate quantize, forward;
   int seen = 0;
   for (const StoredRun& run : runner.store().list()) {
     if (!run.error.empty() || !run.record.complete()) continue;
     ++seen;
-    if (!run.record.full_precision) {
-      quantize_rate += static_cast<double>(run.record.storage.linear_weights);
-      quantize_seconds += seconds_of(run.record, "quantize");
-    }
+    const double weights = static_cast<double>(run.record.storage.linear_weights);
+    if (!run.record.full_precision) quantize.add(weights, seconds_of(run.record, "quantize"));
+    double tokens = 0;
     for (const MetricRow& m : run.record.metrics)
-      if (m.metric == kMetricPerplexity) evaluate_rate += static_cast<double>(m.n);
-    evaluate_seconds += seconds_of(run.record, "evaluate");
+      if (m.metric == kMetricPerplexity) tokens += static_cast<double>(m.n) * static_cast<double>(find_protocol(m.task.substr(0, m.task.find('@'))).window);
+    forward.add(forward_flops(weights, tokens), seconds_of(run.record, "evaluate"));
   }
-  const int to_run = static_cast<int>(expansion.points.size()) - stored;
+  const auto basis = [&](const Rate& r, const char* assumed) { return r.seconds > 0 ? fmt::format("{} stored runs", seen) : std::string(assumed); };
+  constexpr double kAssumedWeights = 30e6, kAssumedFlops = 80e9;
   Table t({{"stage"}, {"points", true, 0}, {"work"}, {"minutes", true, 1}, {"basis"}});
-  const bool measured = quantize_seconds > 0;
-  const double q = measured ? quantize_rate / quantize_seconds : 30e6;
-  t.add_row({"quantize", static_cast<double>(quantized), fmt::format("{:.0f} million weights", linear_weights * 1e-6), linear_weights / q / 60,
-             measured ? fmt::format("{} stored runs", seen) : "assumed 30 million weights/s"});
-  constexpr double kAssumedFlops = 80e9;
-  t.add_row({"evaluate", static_cast<double>(to_run), fmt::format("{:.2f} TFLOP", flops * 1e-12), flops / kAssumedFlops / 60, "assumed 80 GFLOP/s"});
-  t.set_caption(fmt::format("{}: {} points, {} stored already, {} failed before, {} to run", expansion.name, expansion.points.size(), stored, failed, to_run));
-  (void)evaluate_rate;
-  (void)evaluate_seconds;
+  if (calibrated > 0)
+    t.add_row({"calibrate", static_cast<double>(calibrated), fmt::format("{:.2f} TFLOP", calibrate_flops * 1e-12), calibrate_flops / forward.or_assumed(kAssumedFlops) / 60,
+               basis(forward, "assumed 80 GFLOP/s")});
+  t.add_row({"quantize", static_cast<double>(quantized), fmt::format("{:.0f} million weights", linear_weights * 1e-6), linear_weights / quantize.or_assumed(kAssumedWeights) / 60,
+             basis(quantize, "assumed 30 million weights/s")});
+  t.add_row({"evaluate", static_cast<double>(static_cast<int>(expansion.points.size()) - stored), fmt::format("{:.2f} TFLOP", evaluate_flops * 1e-12),
+             evaluate_flops / forward.or_assumed(kAssumedFlops) / 60, basis(forward, "assumed 80 GFLOP/s")});
+  t.set_caption(fmt::format("{}: {} points, {} stored already, {} failed before, {} to run", expansion.name, expansion.points.size(), stored, failed,
+                            static_cast<int>(expansion.points.size()) - stored));
   return t;
 }
 

@@ -30,8 +30,8 @@ struct SweepOutcome {
 
 SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOptions& options);
 
-// What a sweep would do and cost: one row per stage. Costs come from operation counts over measured rates of stored runs on this
-// machine where there are any, and over a short measurement of the backend otherwise; the basis is in the table.
+// What a sweep would do and cost: one row per stage. Costs come from operation counts over the rates of stored runs where there are
+// any, and over assumed rates otherwise; the basis is in the table.
 Table plan_sweep(const Expansion& expansion, Runner& runner);
 
 }  // namespace sage
