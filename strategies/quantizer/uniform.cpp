@@ -169,22 +169,7 @@ class FittedUniform final : public FittedQuantizer {
 
   void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }
   void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {
-    const int64_t last = first + w.cols;
-    if (first >= last) return;
-    with_codec(p_, [&](auto codec) {
-#pragma omp parallel for schedule(static) if (w.size() > kParallelWeights)
-      for (int64_t t = 0; t < w.rows; ++t) {
-        const int64_t i = first_row + t;
-        for (int64_t g = first / groups_.size; g <= (last - 1) / groups_.size; ++g) {
-          const Grid grid = grids_[static_cast<size_t>(i * groups_.per_row + g)];
-          index_.visit(i, std::max(first, groups_.first(g)), std::min(last, groups_.last(g)), [&](int64_t j, int64_t k) {
-            const float q = codec.code(w(t, j - first), grid);
-            symbols_[static_cast<size_t>(k)] = static_cast<uint8_t>(static_cast<int>(q));
-            out(t, j - first) = codec.value(q, grid);
-          });
-        }
-      }
-    });
+    if (w.cols > 0) with_codec(p_, [&](auto codec) { encode_with(codec, w, first_row, first, out); });
   }
 
   void emit(PlaneWriter& writer) override {
@@ -207,6 +192,23 @@ class FittedUniform final : public FittedQuantizer {
   }
 
  private:
+  template <class Codec>
+  void encode_with(Codec codec, WeightView w, int64_t first_row, int64_t first, View<float> out) {
+    const int64_t last = first + w.cols;
+#pragma omp parallel for schedule(static) if (w.size() > kParallelWeights)
+    for (int64_t t = 0; t < w.rows; ++t) {
+      const int64_t i = first_row + t;
+      for (int64_t g = first / groups_.size; g <= (last - 1) / groups_.size; ++g) {
+        const Grid grid = grids_[static_cast<size_t>(i * groups_.per_row + g)];
+        index_.visit(i, std::max(first, groups_.first(g)), std::min(last, groups_.last(g)), [&](int64_t j, int64_t k) {
+          const float q = codec.code(w(t, j - first), grid);
+          symbols_[static_cast<size_t>(k)] = static_cast<uint8_t>(static_cast<int>(q));
+          out(t, j - first) = codec.value(q, grid);
+        });
+      }
+    }
+  }
+
   // Chooses the grid of one row and group that owns something; its squared error (not finite if a weight is not).
   double fit_group(const BlockContext& ctx, int64_t i, int64_t g, float zero_divisor, std::vector<float>& x,
                    std::vector<int64_t>& histogram) {
@@ -274,6 +276,19 @@ class FittedUniform final : public FittedQuantizer {
   std::vector<uint8_t> symbols_;
 };
 
+template <class Codec>
+void decode_with(Codec codec, const OwnedIndex& index, const Groups& groups, const std::vector<Grid>& grids,
+                 std::span<const uint8_t> codes, View<float> out) {
+#pragma omp parallel for schedule(static) if (out.size() > kParallelWeights)
+  for (int64_t i = 0; i < index.rows(); ++i)
+    for (int64_t g = 0; g < groups.per_row; ++g) {
+      const Grid grid = grids[static_cast<size_t>(i * groups.per_row + g)];
+      index.visit(i, groups.first(g), groups.last(g), [&](int64_t j, int64_t k) {
+        out(i, j) = codec.value(static_cast<float>(codes[static_cast<size_t>(k)]), grid);
+      });
+    }
+}
+
 }  // namespace
 
 Uniform::Uniform(Params p) : p_(p) {
@@ -321,16 +336,7 @@ void Uniform::decode(PlaneReader& reader, const Selection& own, const GroupMap&,
                                  : static_cast<float>(1 << (p_.bits - 1));
       ++at;
     }
-  with_codec(p_, [&](auto codec) {
-#pragma omp parallel for schedule(static) if (out.size() > kParallelWeights)
-    for (int64_t i = 0; i < index.rows(); ++i)
-      for (int64_t g = 0; g < groups.per_row; ++g) {
-        const Grid grid = grids[static_cast<size_t>(i * groups.per_row + g)];
-        index.visit(i, groups.first(g), groups.last(g), [&](int64_t j, int64_t k) {
-          out(i, j) = codec.value(static_cast<float>(codes[static_cast<size_t>(k)]), grid);
-        });
-      }
-  });
+  with_codec(p_, [&](auto codec) { decode_with(codec, index, groups, grids, codes, out); });
 }
 
 }  // namespace sage
