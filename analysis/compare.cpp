@@ -72,24 +72,6 @@ Table configuration_table(const std::vector<SelectedRun>& runs, const std::vecto
   return table;
 }
 
-const EvalSeries* series_of(const RunRecord& r, const std::string& task) {
-  for (const EvalSeries& e : r.eval)
-    if (e.task == task) return &e;
-  return nullptr;
-}
-
-// Why the windows of two runs are not the same windows; empty if they are.
-std::string unpaired_because(const RunRecord& a, const RunRecord& b, const std::string& task) {
-  const EvalSeries *x = series_of(a, task), *y = series_of(b, task);
-  if (x == nullptr || y == nullptr || x->nll.empty() || y->nll.empty()) return "one run kept no windows";
-  if (x->nll.size() != y->nll.size()) return fmt::format("{} and {} windows", x->nll.size(), y->nll.size());
-  if (a.provenance.text_digest != b.provenance.text_digest) return "other texts";
-  if (a.provenance.tokenizer_digest != b.provenance.tokenizer_digest) return "other tokenizers";
-  const MetricRow *m = find_metric(a, kMetricPerplexity, task), *n = find_metric(b, kMetricPerplexity, task);
-  if (m != nullptr && n != nullptr && m->protocol != n->protocol) return "other protocols";
-  return "";
-}
-
 class MetricsTable {
  public:
   MetricsTable(const std::vector<SelectedRun>& runs, const std::vector<std::string>& names)
@@ -127,7 +109,7 @@ class MetricsTable {
     const auto paired = [&](std::vector<double> EvalSeries::*which, Paired rule) -> Difference {
       return [task, which, rule](const RunRecord& a, const RunRecord& b) {
         if (!unpaired_because(a, b, task).empty()) return PairedDifference{};
-        const auto &x = series_of(a, task)->*which, &y = series_of(b, task)->*which;
+        const auto &x = find_series(a, task)->*which, &y = find_series(b, task)->*which;
         return x.size() == y.size() ? rule(x, y) : PairedDifference{};
       };
     };
@@ -138,7 +120,7 @@ class MetricsTable {
       };
     };
     const auto mean_nll = [task](const RunRecord& r) {
-      const EvalSeries* e = series_of(r, task);
+      const EvalSeries* e = find_series(r, task);
       if (e == nullptr || e->nll.empty()) return Cell();
       double sum = 0;
       for (double x : e->nll)
@@ -176,6 +158,23 @@ class MetricsTable {
 };
 
 }  // namespace
+
+const EvalSeries* find_series(const RunRecord& r, const std::string& task) {
+  for (const EvalSeries& e : r.eval)
+    if (e.task == task) return &e;
+  return nullptr;
+}
+
+std::string unpaired_because(const RunRecord& a, const RunRecord& b, const std::string& task) {
+  const EvalSeries *x = find_series(a, task), *y = find_series(b, task);
+  if (x == nullptr || y == nullptr || x->nll.empty() || y->nll.empty()) return "one run kept no windows";
+  if (x->nll.size() != y->nll.size()) return fmt::format("{} and {} windows", x->nll.size(), y->nll.size());
+  if (a.provenance.text_digest != b.provenance.text_digest) return "other texts";
+  if (a.provenance.tokenizer_digest != b.provenance.tokenizer_digest) return "other tokenizers";
+  const MetricRow *m = find_metric(a, kMetricPerplexity, task), *n = find_metric(b, kMetricPerplexity, task);
+  if (m != nullptr && n != nullptr && m->protocol != n->protocol) return "other protocols";
+  return "";
+}
 
 PairedDifference paired_difference(std::span<const double> a, std::span<const double> b) {
   PairedDifference out;

@@ -22,6 +22,11 @@ PairedDifference paired_difference(std::span<const double> a, std::span<const do
 // pairs exp(mean b)*b[i] - exp(mean a)*a[i].
 PairedDifference paired_perplexity_difference(std::span<const double> a, std::span<const double> b);
 
+// Windows of one evaluation, or nullptr.
+const EvalSeries* find_series(const RunRecord& record, const std::string& task);
+// Why the windows of two runs are not the same windows; empty if they are.
+std::string unpaired_because(const RunRecord& a, const RunRecord& b, const std::string& task);
+
 struct Comparison {
   Table configuration;  // a row per setting or input that differs; a column per run
   Table metrics;        // a row per figure; a column per run, and the difference of each later run from the first

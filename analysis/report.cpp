@@ -62,11 +62,12 @@ void add_metric(const ColumnSpec& spec, const std::string& metric, const std::st
   }
 }
 
+// "evaluate" is every "evaluate PROTOCOL", too.
 double total_seconds(const RunRecord& r, const std::string& stage) {
   double sum = 0;
   bool any = false;
   for (const StageRow& s : r.timing)
-    if (stage.empty() || s.stage == stage) {
+    if (stage.empty() || s.stage == stage || s.stage.starts_with(stage + " ")) {
       sum += s.seconds;
       any = true;
     }
@@ -251,17 +252,18 @@ std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<L
     notes += fmt::format("{} decoded with FP32 parameters (numerics: reference), which no file of the stored size holds.\n",
                          kReferenceMark);
 
-  size_t complete = 0;
+  size_t complete = 0, all = 0;
   for (const SelectedRun& run : runs) {
+    all += run.count;
     if (run.record && run.record->complete())
-      ++complete;
+      complete += run.count;
     else if (run.record)
       notes += fmt::format("{} failed (exit {}): {}\n", run.label, run.record->failure.exit_code, run.record->failure.message);
     else
       notes += fmt::format("{}: {}\n", run.label, run.problem);
   }
-  if (complete < runs.size())
-    notes += fmt::format("{} of {} runs complete; the command that made them resumes the rest.\n", complete, runs.size());
+  if (complete < all)
+    notes += fmt::format("{} of {} runs complete; the command that made them resumes the rest.\n", complete, all);
 
   std::string caption = spec.title.empty() ? "" : spec.title + (spec.title.ends_with('.') ? "\n" : ".\n");
   if (!common.empty()) caption += common + '\n';

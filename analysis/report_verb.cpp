@@ -1,7 +1,10 @@
 #include <boost/program_options/value_semantic.hpp>
 
 #include "analysis/output.h"
+#include "analysis/published_report.h"
 #include "analysis/report.h"
+#include "analysis/seeds.h"
+#include "analysis/timing_bars.h"
 #include "analysis/verbs.h"
 
 namespace sage {
@@ -11,10 +14,10 @@ namespace po = boost::program_options;
 Verb report_verb() {
   Verb verb;
   verb.name = "report";
-  verb.summary = "Prints a table of runs: the columns that vary, the rest in its caption.";
+  verb.summary = "Prints a table of runs: the columns that vary, the rest in its caption; alone or beside published numbers.";
   verb.synopsis =
-      "[RUN.h5 | SWEEP | STORE | KEY]... [--sweep NAME-or-FILE] [--table NAME-or-FILE] [--format table|md|latex|csv|json] [-o "
-      "FILE]";
+      "[RUN.h5 | SWEEP | STORE | KEY]... [--sweep NAME-or-FILE] [--table NAME-or-FILE] [--each] [--time] [--published] "
+      "[--format table|md|latex|csv|json] [-o FILE]";
   verb.declare = [](po::options_description& options, po::positional_options_description& positional) {
     auto add = options.add_options();
     add("selection", po::value<std::vector<std::string>>(),
@@ -22,18 +25,37 @@ Verb report_verb() {
     add("sweep", po::value<std::vector<std::string>>(),
         "name of a sweep in the store, its sweep.json, or a text file of run keys");
     add("table", po::value<std::string>(), "columns: a file, or the name of one in analysis/tables (audit, bits, cost)");
+    add("each", po::bool_switch(), "a row for every run, also where runs differ only in their seeds (default: their mean and spread)");
+    add("time", po::bool_switch(), "on a terminal, a bar per run of where its time went, as --table cost does");
+    add("published", po::bool_switch(), "published by the authors | rerun by others | these runs, per model and method");
+    add("published-only", po::value<std::string>(), "the published numbers of a model (or of all), without runs");
     declare_output(options);
     positional.add("selection", -1);
   };
   verb.run = [](const Program&, const po::variables_map& vm) {
     const TableFormat format = chosen_format(vm);
+    if (vm.count("published-only")) {
+      deliver(make_published_table(read_published(), vm["published-only"].as<std::string>()).render(format), vm);
+      return ExitCode::kDone;
+    }
     const TableSpec spec = vm.count("table") ? read_table_spec(vm["table"].as<std::string>()) : default_table_spec();
     std::vector<std::string> words;
     for (const char* option : {"selection", "sweep"})
       if (vm.count(option))
         for (const std::string& word : vm[option].as<std::vector<std::string>>())
           words.push_back(word);
-    deliver(make_report(select_runs(words, chosen_store(vm), RunParts::kSummary), spec).render(format), vm);
+    const Store store = chosen_store(vm);
+    if (vm["published"].as<bool>()) {
+      deliver(make_published_comparison(read_published(), select_runs(words, store, RunParts::kAll)).render(format), vm);
+      return ExitCode::kDone;
+    }
+    std::vector<SelectedRun> runs = select_runs(words, store, RunParts::kSummary);
+    const bool by_seed = !vm["each"].as<bool>() && repeats_seeds(runs);
+    if (by_seed) runs = select_runs(words, store, RunParts::kAll);  // windows, for errors
+    std::string text = (by_seed ? make_seed_report(runs, spec) : make_report(runs, spec)).render(format);
+    if (format == TableFormat::kText && (spec.bars || vm["time"].as<bool>()))
+      if (const std::string bars = timing_bars(by_seed ? merge_seeds(runs) : runs); !bars.empty()) text += '\n' + bars;
+    deliver(text, vm);
     return ExitCode::kDone;
   };
   return verb;

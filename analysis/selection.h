@@ -16,6 +16,7 @@ struct SelectedRun {
   std::string path;                 // empty if there is no file
   std::optional<RunRecord> record;  // complete or failed
   std::string problem;              // why there is no record
+  size_t count = 1;                 // runs this one stands for (seeds.h)
 };
 
 // Each word is one of

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "analysis/shipped.h"
 #include "core/config/schema.h"
 #include "core/config/value.h"
 #include "core/util/errors.h"
@@ -14,8 +15,6 @@ namespace sage {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr int kUpwards = 5;
 
 void check_column(const Value& where, const std::string& name) {
   if (is_table_column(name)) return;
@@ -45,22 +44,10 @@ ColumnSpec parse_column(const Value& v) {
   return c;
 }
 
-// The folders that may hold named table specs, nearest first.
-std::vector<fs::path> table_folders() {
-  std::vector<fs::path> out{"analysis/tables"};
-  std::error_code ec;
-  fs::path folder = fs::read_symlink("/proc/self/exe", ec).parent_path();
-  if (ec) return out;
-  out.push_back(folder.parent_path() / "share/sage-ptq/tables");
-  for (int i = 0; i < kUpwards && folder.has_relative_path(); ++i, folder = folder.parent_path())
-    out.push_back(folder / "analysis/tables");
-  return out;
-}
-
 std::string find_table_spec(const std::string& name) {
   if (fs::is_regular_file(name)) return name;
   std::vector<std::string> known;
-  for (const fs::path& folder : table_folders()) {
+  for (const fs::path& folder : shipped_folders("tables")) {
     if (fs::path file = folder / (name + ".yaml"); fs::is_regular_file(file)) return file.string();
     std::error_code ec;
     for (const auto& entry : fs::directory_iterator(folder, ec))
@@ -121,16 +108,19 @@ TableSpec read_table_spec(const std::string& name_or_path) {
   struct Params {
     std::string title, sort;
     bool keep_constant = false;
+    bool bars = false;
   };
   const Params p = Schema<Params>{}
                        .add("title", &Params::title, "First sentence of the caption.")
                        .add("sort", &Params::sort, "Column whose values order the rows.")
                        .add("keep_constant", &Params::keep_constant, "Columns equal in every row stay columns.")
+                       .add("bars", &Params::bars, "On a terminal, a bar per run of where its time went.")
                        .parse(root, "a table", {"columns"});
   TableSpec spec;
   spec.title = p.title;
   spec.sort = p.sort;
   spec.keep_constant = p.keep_constant;
+  spec.bars = p.bars;
   if (!spec.sort.empty()) check_column(*root.find("sort"), spec.sort);
   const Value* columns = root.find("columns");
   if (columns == nullptr || !columns->is_list() || columns->items().empty())

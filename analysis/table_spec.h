@@ -4,10 +4,11 @@
 //   columns: [label, {column: seconds.quantize, title: quantize s, decimals: 1}, config.pipeline.grouping.type]
 //   keep_constant: false     # true: columns equal in every row stay columns
 //   sort: stored_bits        # absent: the order of the selection
+//   bars: true               # on a terminal, a bar per run of where its time went (timing_bars.h)
 //
 // Columns: label, status, run, perplexity, kl, top1, metric.NAME, D, gram_loss, excess_stored, excess_paper, paper_bits,
 // paper_weight_bits, paper_scaling_bits, stored_bits, whole_model_bits, file_mib, peak_gib, seconds, seconds.STAGE, backend,
-// device, commit, config.PATH. Per-matrix figures (D, ...) are averages over the quantized weights.
+// device, commit, config.PATH. seconds.evaluate sums all evaluations. Per-matrix figures (D, ...) are averages over the quantized weights.
 #pragma once
 
 #include <string>
@@ -26,6 +27,7 @@ struct TableSpec {
   std::vector<ColumnSpec> columns;
   std::string sort;
   bool keep_constant = false;
+  bool bars = false;
 };
 
 TableSpec default_table_spec();
