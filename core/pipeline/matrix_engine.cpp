@@ -111,11 +111,12 @@ int choose_alternative(const PipelineFactory& factory, const MatrixJob& job, con
     std::unique_ptr<Calibration> calibration;
   };
   // Alternatives are independent, so they run side by side; the choice among them does not depend on which finishes first. Most
-  // share their transform, which works on the whole matrix: it is applied once.
+  // share their transform, which works on the whole matrix, and the order of columns the factor is in: both are made once.
   std::map<std::string, Input> inputs;
+  const auto key = [&](int a, const Pipeline& p) { return factory.transform_key(a) + (p.activation_order ? " by activation" : ""); };
   for (int a = 0; a < factory.alternatives(); ++a) {
     const Pipeline p = factory.make(a);
-    const auto [it, fresh] = inputs.try_emplace(factory.transform_key(a));
+    const auto [it, fresh] = inputs.try_emplace(key(a, p));
     if (!fresh && (it->second.calibration->present() || !p.needs_calibration())) continue;
     const std::unique_ptr<FittedTransform> t = p.transform->fit(BlockContext{w, 0, backend, job.id, job.seed, p.numerics, &silent});
     it->second.calibration = std::make_unique<Calibration>(p, job, *t, backend);
@@ -133,7 +134,7 @@ int choose_alternative(const PipelineFactory& factory, const MatrixJob& job, con
     try {
       Trace unheard(false);
       const Pipeline p = factory.make(a);
-      const Input& input = inputs.at(factory.transform_key(a));
+      const Input& input = inputs.at(key(a, p));
       BlockContext ctx{input.sample.view(), 0, backend, job.id, job.seed, p.numerics, &unheard};
       ctx.factor_diagonal = input.calibration->diagonal();
       ctx.inverse_diagonal = input.calibration->inverse_diagonal();
@@ -319,14 +320,17 @@ class MatrixCoder {
     open(s, salient_sets_[index], p_.salient_scope.weights);
     // The score at the cut of the segment it lies in; of the first one where it spans several.
     double threshold = 0;
-    for (size_t k = 0; k < sets_.size() && threshold == 0; ++k)
-      if (sets_[k].first() + sets_[k].size() > salient_sets_[index].first()) threshold = plans_[k].threshold;
+    if (p_.scattered_segments()) threshold = plans_[index].threshold;  // the two slots have the same segments
+    else
+      for (size_t k = 0; k < sets_.size() && threshold == 0; ++k)
+        if (sets_[k].first() + sets_[k].size() > salient_sets_[index].first()) threshold = plans_[k].threshold;
     salient_[index].fit =
         p_.salient_quantizer->fit(*s.ctx, salient_of(mask), GroupMap::single(job_.weights.rows, salient_sets_[index].size()), threshold);
     salient_[index].fit->start_coding();
   }
 
-  bool late(const Scope& scope) const { return scope.weights == Scope::Weights::kCompensated; }
+  // Without a compensator nothing changes on the way: everything is fitted first, the selection before what rests on it.
+  bool late(const Scope& scope) const { return p_.compensator->needs_calibration() && scope.weights == Scope::Weights::kCompensated; }
 
   void fit_upfront() {
     if (!late(p_.scope))

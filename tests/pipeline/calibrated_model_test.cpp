@@ -1,0 +1,269 @@
+// Whole toy models through calibration: what is written does not depend on interruptions, caches or where activations are kept,
+// and does depend on samples and on how blocks see one another.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <optional>
+
+#include "core/pipeline/quantize_model.h"
+#include "core/util/errors.h"
+#include "core/util/files.h"
+#include "tests/pipeline/calibrated.h"
+
+namespace sage {
+namespace {
+namespace fs = std::filesystem;
+
+using test::expect_words;
+using test::factory;
+using test::message_of;
+
+constexpr const char* kGptq = "{quantizer: {type: uniform, bits: 3}, compensator: gptq, segment_columns: 16, block_columns: 32, dead_columns: zero}";
+constexpr int64_t kTextTokens = 600;
+
+// Draws as a run does, from a text of random tokens.
+SampleSet draw(int64_t vocabulary, int64_t samples, int64_t length, uint64_t seed) {
+  Rng rng(3, "text");
+  std::vector<int32_t> text;
+  for (int64_t t = 0; t < kTextTokens; ++t) text.push_back(static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocabulary))));
+  SampleSet s;
+  s.options.samples = samples;
+  s.options.length = length;
+  s.options.seed = seed;
+  s.places = draw_windows(kTextTokens, s.options, "random tokens");
+  for (const SamplePlace& p : s.places) s.ids.insert(s.ids.end(), text.begin() + p.offset, text.begin() + p.offset + length);
+  std::string words;
+  for (const int32_t id : s.ids) words += std::to_string(id) + " ";
+  s.digest = sha256_hex(words);
+  s.text_name = "random tokens";
+  return s;
+}
+
+class CalibratedModel : public ::testing::TestWithParam<const char*> {
+ protected:
+  CalibratedModel() : source_(std::string(SAGE_TEST_DATA) + "/hf/" + GetParam()) {
+    std::string pattern = (fs::temp_directory_path() / "sage-calibrated-XXXXXX").string();
+    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
+    folder_ = pattern;
+    if (const char* before = std::getenv("SAGEPTQ_CACHE")) cache_before_ = before;
+    setenv("SAGEPTQ_CACHE", (folder_ + "/cache").c_str(), 1);
+    config_.samples = 6;
+    config_.length_tokens = 24;
+  }
+  ~CalibratedModel() override {
+    if (cache_before_) setenv("SAGEPTQ_CACHE", cache_before_->c_str(), 1);
+    else unsetenv("SAGEPTQ_CACHE");
+    std::error_code ignored;
+    fs::remove_all(folder_, ignored);
+  }
+
+  using Observe = std::function<void(const MatrixReport&, const Trace&)>;
+  // The bytes of the packed file.
+  std::string quantize(const std::string& name, const CalibrationConfig& config, const std::string& pipeline = kGptq, const Observe& observe = {}) {
+    const PipelineFactory f = factory(pipeline);
+    const CalibrationJob calibration{draw(source_.config().vocab_size, config.samples, config.length_tokens, static_cast<uint64_t>(config.seed)), config};
+    QuantizeModelJob job{source_, f, test::registries(), test::cpu(), 1, path(name), "", false, {}, observe, &calibration, nullptr};
+    quantize_model(job);
+    return read_file(path(name) + "/model.safetensors");
+  }
+  // The decoded linear layers, by name.
+  std::map<std::string, Matrix> weights(const std::string& name) const {
+    const PackedSource packed(path(name), test::registries(), test::cpu());
+    std::map<std::string, Matrix> out;
+    for (const auto& [matrix, site] : packed.sites()) out.emplace(matrix, packed.load_linear(matrix));
+    return out;
+  }
+  int layer_of(const std::string& matrix) const {
+    for (const LinearSite& s : linear_sites(find_family(source_.config()), source_.config()))
+      if (s.name == matrix) return s.layer;
+    return -1;
+  }
+  int64_t cached_grams() const {
+    const std::string grams = folder_ + "/cache/grams";
+    return fs::exists(grams) ? std::distance(fs::directory_iterator(grams), fs::directory_iterator()) : 0;
+  }
+  void forget_grams() const { fs::remove_all(folder_ + "/cache/grams"); }
+  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+
+  CheckpointSource source_;
+  CalibrationConfig config_;
+
+ private:
+  std::string folder_;
+  std::optional<std::string> cache_before_;
+};
+INSTANTIATE_TEST_SUITE_P(Toys, CalibratedModel, ::testing::Values("llama_gqa_tied_bf16", "opt"));
+
+TEST_P(CalibratedModel, BeatsNoCompensationOnItsOwnSamples) {
+  double mean[2];
+  for (const bool compensated : {false, true}) {
+    double sum = 0, energy = 0;
+    quantize(compensated ? "gptq" : "rtn", config_, compensated ? kGptq : "{quantizer: {type: uniform, bits: 3}, segment_columns: 16, dead_columns: zero}");
+    const std::map<std::string, Matrix> q = weights(compensated ? "gptq" : "rtn");
+    // Inputs of the first block, the same for both.
+    const CalibrationJob calibration{draw(source_.config().vocab_size, config_.samples, config_.length_tokens, 0), config_};
+    CalibrationPass pass(source_, calibration, test::cpu(), "", {});
+    std::map<std::string, int64_t> columns;
+    for (const LinearSite& s : linear_sites(find_family(source_.config()), source_.config()))
+      if (s.layer == 0) columns[s.group] = s.cols;
+    const std::map<std::string, Gram> grams = pass.collect(0, columns);
+    for (const LinearSite& s : linear_sites(find_family(source_.config()), source_.config())) {
+      if (s.layer != 0) continue;
+      const Matrix w = source_.load_linear(s.name), &d = q.at(s.name), &h = grams.at(s.group).matrix;
+      for (int64_t i = 0; i < w.rows(); ++i)
+        for (int64_t j = 0; j < w.cols(); ++j)
+          for (int64_t k = 0; k < w.cols(); ++k) {
+            sum += (static_cast<double>(w(i, j)) - d(i, j)) * h(j, k) * (static_cast<double>(w(i, k)) - d(i, k));
+            energy += static_cast<double>(w(i, j)) * h(j, k) * w(i, k);
+          }
+    }
+    mean[compensated ? 1 : 0] = sum / energy;
+  }
+  EXPECT_GT(mean[1], 0);
+  EXPECT_LT(mean[1], mean[0]);
+}
+
+TEST_P(CalibratedModel, ResumesToTheSameBytes) {
+  config_.cache_bytes = 0;  // so that what comes before the stop has to be run again
+  const size_t matrices = linear_sites(find_family(source_.config()), source_.config()).size(), half = matrices / 2;  // two blocks
+  for (const Propagation propagation : {Propagation::kQuantized, Propagation::kOriginal}) {
+    config_.propagation = propagation;
+    const std::string whole = quantize(fmt::format("whole {}", propagation_name(propagation)), config_);
+    for (const size_t stop : {half, half + 1}) {
+      SCOPED_TRACE(fmt::format("stopped in matrix {} of {}, {}", stop, matrices, propagation_name(propagation)));
+      const std::string name = fmt::format("stopped {} {}", stop, propagation_name(propagation));
+      size_t seen = 0, again = 0;
+      EXPECT_THROW(quantize(name, config_, kGptq, [&](const MatrixReport&, const Trace&) {
+                     if (++seen == stop) throw std::runtime_error("stopped");
+                   }),
+                   std::runtime_error);
+      EXPECT_FALSE(fs::exists(path(name)));
+      EXPECT_TRUE(fs::exists(path(name) + ".work"));
+      EXPECT_EQ(quantize(name, config_, kGptq, [&](const MatrixReport&, const Trace&) { ++again; }), whole);
+      EXPECT_EQ(again, stop > half ? half : matrices);  // a block counts once its last matrix is written
+      EXPECT_FALSE(fs::exists(path(name) + ".work"));
+    }
+  }
+}
+
+// A block's file that is damaged or of another run is made again.
+TEST_P(CalibratedModel, MakesDamagedLayersAgain) {
+  const std::string whole = quantize("whole", config_);
+  size_t seen = 0;
+  const size_t total = linear_sites(find_family(source_.config()), source_.config()).size();
+  EXPECT_THROW(quantize("damaged", config_, kGptq, [&](const MatrixReport&, const Trace&) {
+                 if (++seen == total) throw std::runtime_error("stopped");
+               }),
+               std::runtime_error);
+  const std::string file = path("damaged") + ".work/layer_0000.safetensors";
+  ASSERT_TRUE(fs::exists(file));
+  fs::resize_file(file, fs::file_size(file) / 2);
+  EXPECT_EQ(quantize("damaged", config_), whole);
+}
+
+TEST_P(CalibratedModel, PropagationDiffersFromTheSecondBlockOn) {
+  CalibrationConfig original = config_;
+  original.propagation = Propagation::kOriginal;
+  quantize("quantized", config_);
+  quantize("original", original);
+  const std::map<std::string, Matrix> a = weights("quantized"), b = weights("original");
+  ASSERT_EQ(a.size(), b.size());
+  int differing = 0, later = 0;
+  for (const auto& [name, w] : a) {
+    const bool same = test::same_bits(w, b.at(name));
+    if (layer_of(name) == 0) {
+      EXPECT_TRUE(same) << name;
+    } else {
+      ++later;
+      differing += same ? 0 : 1;
+    }
+  }
+  EXPECT_GT(later, 0);
+  EXPECT_EQ(differing, later);
+}
+
+TEST_P(CalibratedModel, TheGramCacheChangesNoBytes) {
+  CalibrationConfig off = config_;
+  off.cache_bytes = 0;
+  for (const Propagation propagation : {Propagation::kQuantized, Propagation::kOriginal}) {
+    SCOPED_TRACE(propagation_name(propagation));
+    config_.propagation = off.propagation = propagation;
+    forget_grams();
+    const std::string without = quantize(fmt::format("off {}", propagation_name(propagation)), off);
+    EXPECT_EQ(cached_grams(), 0);
+    const std::string filling = quantize(fmt::format("filling {}", propagation_name(propagation)), config_);
+    const int64_t stored = cached_grams();
+    EXPECT_GT(stored, 0);
+    const std::string reading = quantize(fmt::format("reading {}", propagation_name(propagation)), config_);
+    EXPECT_EQ(cached_grams(), stored);
+    EXPECT_EQ(without, filling);
+    EXPECT_EQ(without, reading);
+    // Other bits, same statistics: with original weights everywhere, otherwise in the first block.
+    quantize(fmt::format("other {}", propagation_name(propagation)), config_,
+             "{quantizer: {type: uniform, bits: 4}, compensator: gptq, segment_columns: 16, block_columns: 32, dead_columns: zero}");
+    if (propagation == Propagation::kOriginal) {
+      EXPECT_EQ(cached_grams(), stored);
+    } else {
+      EXPECT_EQ(cached_grams(), stored + stored / 2);
+    }
+  }
+}
+
+TEST_P(CalibratedModel, HiddenStatesInAFileGiveTheSameBytes) {
+  config_.cache_bytes = 0;
+  CalibrationConfig mapped = config_;
+  mapped.hidden_states_bytes = 0;
+  EXPECT_EQ(quantize("memory", config_), quantize("mapped", mapped));
+}
+
+TEST_P(CalibratedModel, TheSeedOfTheSamplesCounts) {
+  CalibrationConfig other = config_;
+  other.seed = 1;
+  quantize("seed 0", config_);
+  quantize("seed 1", other);
+  const std::map<std::string, Matrix> a = weights("seed 0"), b = weights("seed 1");
+  for (const auto& [name, w] : a) EXPECT_FALSE(test::same_bits(w, b.at(name))) << name;
+  // A finished folder belongs to its samples.
+  expect_words(message_of<UserError>([&] { quantize("seed 0", other); }), {path("seed 0"), "holds something else", "expected"});
+}
+
+TEST_P(CalibratedModel, EveryMethodRunsAndReadsBack) {
+  for (const auto& [name, pipeline] : std::vector<std::pair<std::string, std::string>>{
+           {"act", "{quantizer: {type: uniform, bits: 3}, compensator: gptq, column_order: activation, segment_columns: 16, block_columns: 32, dead_columns: zero}"},
+           {"sage", "{saliency: sigma, threshold: {type: fixed, ratio: 0.05}, grouping: {type: kmeans, groups: 3}, quantizer: binary, salient_quantizer: multibit, compensator: gptq,"
+                    " segment_columns: 16, block_columns: 16}"},
+           {"billm", "{saliency: {type: hessian, unit: columns}, threshold: column_search, grouping: percentile_split, quantizer: {type: residual_binary, order: 1},"
+                     " salient_quantizer: {type: residual_binary, order: 2}, compensator: block_exact, segment_columns: 32, block_columns: 32, coder: {salient_index: bitmap}}"}}) {
+    SCOPED_TRACE(name);
+    std::map<std::string, double> measured;
+    quantize(name, config_, pipeline, [&](const MatrixReport& m, const Trace&) { measured[m.name] = m.relative_error; });
+    const std::map<std::string, Matrix> decoded = weights(name);
+    ASSERT_EQ(decoded.size(), measured.size());
+    for (const auto& [matrix, q] : decoded) {
+      const Matrix w = source_.load_linear(matrix);
+      double error = 0, energy = 0;
+      for (int64_t k = 0; k < w.size(); ++k) {
+        error += std::pow(static_cast<double>(w.data()[k]) - q.data()[k], 2);
+        energy += std::pow(static_cast<double>(w.data()[k]), 2);
+      }
+      EXPECT_NEAR(measured.at(matrix), error / energy, 1e-6) << matrix;
+    }
+  }
+}
+
+// Before work: nothing is left behind.
+TEST_P(CalibratedModel, TextsAndWindowsThatDoNotFitAreErrorsBeforeWork) {
+  CalibrationConfig config = config_;
+  config.length_tokens = static_cast<int>(kTextTokens) - 3;
+  expect_words(message_of<UserError>([&] { quantize("short", config); }),
+               {"random tokens", "600 tokens", "expected at least 603", "6 samples of 597 tokens", "longer text", "calibration.samples"});
+  EXPECT_FALSE(fs::exists(path("short") + ".work"));
+  if (std::string(GetParam()) != "opt") return;  // the others have no last position
+  config.length_tokens = 300;
+  expect_words(message_of<UserError>([&] { quantize("long", config); }), {"config.json", "300 tokens", "max_position_embeddings = 256"});
+  EXPECT_FALSE(fs::exists(path("long") + ".work"));
+}
+
+}  // namespace
+}  // namespace sage
