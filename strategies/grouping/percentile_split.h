@@ -14,7 +14,7 @@ namespace sage {
 // The defaults are BiLLM's released code: it splits the saliency matrix where its paper (arXiv:2402.04291, Eq. 11-13) splits
 // the weights, and with a Hessian the search mostly ends on its upper bound. A cut that equals a weight puts it above. Stored:
 // one bit per unsalient weight before entropy coding. Cost: a sort of the block, one of each row, and a pass per candidate:
-// about 60 ms for 4096 x 128 and 81 candidates on one core.
+// about 50 ms for 4096 x 128 and 81 candidates on one core.
 class PercentileSplit final : public GroupingStrategy {
  public:
   using On = grouping::SplitOn;
