@@ -28,7 +28,9 @@ TEST_P(SmallModel, AgreesWithTransformers) {
   ASSERT_EQ(r.rows.size(), 5u);  // three levels, logits, nll
   EXPECT_EQ(r.rows[0].tensor, "hidden_states.0");
   // A lookup, and the sum of two rows, are exact; a projection is not.
-  if (model != "opt_350m_style") EXPECT_EQ(r.rows[0].max_abs, 0.0);
+  if (model != "opt_350m_style") {
+    EXPECT_EQ(r.rows[0].max_abs, 0.0);
+  }
   for (const ParityRow& row : r.rows)
     EXPECT_LE(row.max_abs, 1e-4) << row.tensor;
   EXPECT_EQ(r.rows[3].values, 2 * 48 * 320);
