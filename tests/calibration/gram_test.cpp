@@ -8,6 +8,7 @@
 #include "core/model/checkpoint.h"
 #include "kernels/backends.h"
 #include "tests/calibration/support.h"
+#include "tests/support/h5_fixture.h"
 
 namespace sage::test {
 namespace {
@@ -39,14 +40,14 @@ double distance(const Matrix& h, const Expected& expected) {
 }
 
 TEST_P(GramTest, AsTheReleasedCode) {
-  const Fixture f("inputs.h5");
+  const H5Fixture f("baselines/inputs.h5");
   int cases = 0;
   for (const std::string& name : f.children("/")) {
     if (!f.has(name + "/X")) continue;
     SCOPED_TRACE(name);
     const int64_t m = f.attribute<int64_t>(name, "m"), n = f.attribute<int64_t>(name, "sequences"),
                   tokens = f.attribute<int64_t>(name, "tokens");
-    const Matrix all = f.matrix(name + "/X", n * tokens, m), expected = f.matrix(name + "/H", m, m);
+    const Matrix all = f.matrix(name + "/X"), expected = f.matrix(name + "/H");
     for (GramPrecision precision : {GramPrecision::kFp32, GramPrecision::kFp64}) {
       GramAccumulator a(name, m, precision, *backend_);
       for (int64_t s = 0; s < n; ++s)
@@ -158,7 +159,7 @@ TEST_P(GramTest, OfABlockOfAModel) {
     std::vector<int32_t> ids;
     for (int32_t t = 0; t < length; ++t)
       ids.push_back((s * 31 + t * 7) % 50);
-    Matrix hidden = embed(family, source, ids);
+    Matrix hidden = embed(family, source, ids, length, *backend_);
     const InputObserver observe = grams.observer();
     forward_block(family, source.config(), block, hidden.view(), length, *backend_, workspace,
                   [&](const std::string& group, WeightView input) {
@@ -196,7 +197,6 @@ TEST(GramChecks, Completing) {
 
 TEST(GramChecks, MissingAndWrong) {
   Matrix h = Matrix::zeros(3, 3);
-  expect_words(message_of<RunError>([&] { check_gram(h.view(), 3, "layer 3 q"); }), {"layer 3 q", "no Gram"});
   expect_words(message_of<RunError>([&] { check_gram(h.view(), 3, "layer 3 q"); }), {"layer 3 q", "all zero"});
   h(1, 1) = 1;
   expect_words(message_of<RunError>([&] { check_gram(h.view(), 4, "layer 3 q"); }), {"layer 3 q", "3 x 3", "4 x 4"});
