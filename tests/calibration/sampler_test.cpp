@@ -6,6 +6,7 @@
 
 #include "core/util/files.h"
 #include "tests/calibration/support.h"
+#include "tests/support/h5_fixture.h"
 
 namespace sage::test {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 constexpr const char* kGroup = "calibration_sampling/";
 
 TEST(PythonRandom, OutputsAndRandintAsCpython) {
-  const Fixture f("functions.h5");
+  const H5Fixture f("baselines/functions.h5");
   int draws = 0;
   for (const std::string& name : f.children("calibration_sampling")) {
     if (!name.starts_with("seed_")) continue;
@@ -60,7 +61,7 @@ TEST(PythonRandom, WideDraws) {
 }
 
 TEST(Sampler, DrawsOfTheReleasedSamplers) {
-  const Fixture f("functions.h5");
+  const H5Fixture f("baselines/functions.h5");
   const std::vector<int64_t> lengths = f.integers("calibration_sampling/document_lengths");
   const int64_t window = f.attribute<int64_t>("calibration_sampling", "window");
   const int64_t tokens = f.attribute<int64_t>("calibration_sampling", "wikitext_tokens");

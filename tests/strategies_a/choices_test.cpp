@@ -11,8 +11,8 @@
 #include "strategies/saliency/magnitude.h"
 #include "strategies/threshold/column_search.h"
 #include "strategies/threshold/percentile.h"
-#include "tests/strategies_a/golden_file.h"
 #include "tests/strategies_a/support.h"
+#include "tests/support/h5_fixture.h"
 
 namespace sage::test {
 namespace {
@@ -31,14 +31,14 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& expe
 }
 
 // One block of columns, all the way from scores to groups.
-void expect_choices(const GoldenFile& file, const std::string& path, BlockContext ctx, int64_t block,
+void expect_choices(const H5Fixture& file, const std::string& path, BlockContext ctx, int64_t block,
                     const SaliencyFilter& filter) {
   SCOPED_TRACE(path + ", block " + std::to_string(block));
   Trace trace(true);
   ctx.trace = &trace;
   const auto scores = filter.score(ctx);
-  const std::vector<double> order = row_of(file.numbers(path + "/column_order"), block, 50);
-  const std::vector<double> score = row_of(file.numbers(path + "/column_score"), block, 50);
+  const std::vector<double> order = row_of(file.doubles(path + "/column_order"), block, 50);
+  const std::vector<double> score = row_of(file.doubles(path + "/column_score"), block, 50);
   for (size_t k = 0; k < 50; ++k) {
     const int64_t column = scores->columns_by_score()[k];
     EXPECT_EQ(column, order[k]) << "rank " << k;
@@ -52,24 +52,24 @@ void expect_choices(const GoldenFile& file, const std::string& path, BlockContex
   problem.context = &ctx;
   problem.scores = scores.get();
   const Cut cut = ColumnSearch({}).search(problem).cut;
-  EXPECT_EQ(cut.value, file.numbers(path + "/salient_count")[static_cast<size_t>(block)]);
+  EXPECT_EQ(cut.value, file.doubles(path + "/salient_count")[static_cast<size_t>(block)]);
   EXPECT_EQ(trace.scalars().at(ctx.trace_name("salient_columns")), cut.value);
   expect_near(trace.arrays().at(ctx.trace_name("column_search.errors")).values,
-              row_of(file.numbers(path + "/count_error"), block, 49));
+              row_of(file.doubles(path + "/count_error"), block, 49));
 
   const SaliencyMask mask = scores->select(cut);
   ctx.saliency_target = scores->target();
   const PercentileSplit split({});
   const GroupMap groups = split.prepare(ctx, mask, {})->assign(ctx, mask);
   EXPECT_EQ(trace.arrays().at(ctx.trace_name("split.values")).values,
-            row_of(file.numbers(path + "/percentile_value"), block, 81));
+            row_of(file.doubles(path + "/percentile_value"), block, 81));
   EXPECT_EQ(trace.arrays().at(ctx.trace_name("split.upper_counts")).values,
-            row_of(file.numbers(path + "/m2_count"), block, 81));
+            row_of(file.doubles(path + "/m2_count"), block, 81));
   EXPECT_EQ(trace.scalars().at(ctx.trace_name("split.index")),
-            file.numbers(path + "/percentile_index")[static_cast<size_t>(block)]);
-  EXPECT_EQ(trace.scalars().at(ctx.trace_name("split.value")), file.numbers(path + "/split_value")[static_cast<size_t>(block)]);
+            file.doubles(path + "/percentile_index")[static_cast<size_t>(block)]);
+  EXPECT_EQ(trace.scalars().at(ctx.trace_name("split.value")), file.doubles(path + "/split_value")[static_cast<size_t>(block)]);
   expect_near(trace.arrays().at(ctx.trace_name("split.errors")).values,
-              row_of(file.numbers(path + "/percentile_error"), block, 81));
+              row_of(file.doubles(path + "/percentile_error"), block, 81));
 
   const Matrix expected = file.matrix(path + "/group");  // 1, 2 or 3: lower, upper, salient
   for (int64_t i = 0; i < ctx.weights.rows; ++i)
@@ -78,27 +78,32 @@ void expect_choices(const GoldenFile& file, const std::string& path, BlockContex
           << "row " << i << " column " << j;
 }
 
+bool by_hessian(const H5Fixture& file, const std::string& path) {
+  return file.attribute<std::string>(path, "salient_metric") == "hessian";
+}
+
 TEST(BillmChoices, ColumnsSplitsAndGroupsAreTheReleasedOnes) {
-  const GoldenFile file;
+  const H5Fixture inputs("baselines/inputs.h5"), file("baselines/billm.h5");
   int cases = 0;
-  for (const std::string& input : file.children("inputs")) {
-    const Matrix u = file.matrix("inputs/" + input + "/U_diag");
-    for (const std::string& setting : file.children("billm/" + input)) {
-      const std::string path = "billm/" + input + "/" + setting;
-      // Without compensation every block is searched on the weights as they are, otherwise on those the file holds.
-      const Matrix w = file.has(path + "/W_block") ? file.matrix(path + "/W_block") : file.weights(input);
-      const bool hessian = file.attribute(path, "hessian") != 0;
-      const HessianSaliency by_hessian({HessianSaliency::Unit::kColumns});
-      const ColumnSaliency by_magnitude({ColumnSaliency::By::kMagnitude});
-      const int64_t width = static_cast<int64_t>(file.attribute(path, "blocksize"));
+  for (const std::string& input : file.children("/")) {
+    const Matrix u = inputs.matrix(input + "/U_diag");
+    for (const std::string& setting : file.children(input)) {
+      const std::string path = input + "/" + setting;
+      // Without compensation every block is searched on the weights as they are, otherwise on those the file may hold.
+      const bool plain = file.attribute<int64_t>(path, "disable_gptq") != 0;
+      if (file.attribute<std::string>(path, "method") != "braq" || (!plain && !file.has(path + "/W_block"))) continue;
+      const Matrix w = plain ? weights_without_dead_columns(inputs, input) : file.matrix(path + "/W_block");
+      const HessianSaliency hessian({HessianSaliency::Unit::kColumns});
+      const ColumnSaliency magnitude({ColumnSaliency::By::kMagnitude});
+      const int64_t width = file.attribute<int64_t>(path, "blocksize");
       for (int64_t first = 0; first < w.cols(); first += width) {
         const int64_t last = std::min(first + width, w.cols());
         BlockContext ctx{w.view().columns(first, last), first, oracle(), {0, input}};
         ctx.factor_diagonal = {u.data() + first, static_cast<size_t>(last - first)};
-        if (hessian)
-          expect_choices(file, path, ctx, first / width, by_hessian);
+        if (by_hessian(file, path))
+          expect_choices(file, path, ctx, first / width, hessian);
         else
-          expect_choices(file, path, ctx, first / width, by_magnitude);
+          expect_choices(file, path, ctx, first / width, magnitude);
       }
       ++cases;
     }
@@ -106,25 +111,26 @@ TEST(BillmChoices, ColumnsSplitsAndGroupsAreTheReleasedOnes) {
   EXPECT_EQ(cases, 21);  // five inputs, Hessian and magnitude, blocks of 64 and 128; one compensated
 }
 
+// Masks are chosen once, from the weights before compensation.
 TEST(PbLlmChoices, LowMasksAreTheReleasedOnes) {
-  const GoldenFile file;
+  const H5Fixture inputs("baselines/inputs.h5"), file("baselines/pb_llm.h5");
   int cases = 0;
-  for (const std::string& input : file.children("pb_llm")) {
-    const Matrix w = file.weights(input), u = file.matrix("inputs/" + input + "/U_diag");
-    for (const std::string& setting : file.children("pb_llm/" + input)) {
-      const std::string path = "pb_llm/" + input + "/" + setting;
+  for (const std::string& input : file.children("/")) {
+    const Matrix w = weights_without_dead_columns(inputs, input), u = inputs.matrix(input + "/U_diag");
+    for (const std::string& setting : file.children(input)) {
+      const std::string path = input + "/" + setting;
+      if (!file.has(path + "/low_mask") || file.attribute<int64_t>(path, "mask_same") == 0) continue;
       SCOPED_TRACE(path);
-      const bool hessian = file.attribute(path, "hessian") != 0;
-      const int64_t asked = static_cast<int64_t>(file.attribute(path, "groupsize")), width = asked < 0 ? w.cols() : asked;
+      const int64_t asked = file.attribute<int64_t>(path, "groupsize"), width = asked < 0 ? w.cols() : asked;
       PercentileThreshold::Params params;
-      params.low_frac = file.attribute(path, "low_frac");
+      params.low_frac = file.attribute<double>(path, "low_frac");
       const Cut cut = PercentileThreshold(params).search({}).cut;
       const Matrix low = file.matrix(path + "/low_mask");
       for (int64_t first = 0; first < w.cols(); first += width) {
         const int64_t last = std::min(first + width, w.cols());
         BlockContext ctx{w.view().columns(first, last), first, oracle(), {0, input}};
         ctx.factor_diagonal = {u.data() + first, static_cast<size_t>(last - first)};
-        const auto scores = hessian ? HessianSaliency({}).score(ctx) : MagnitudeSaliency({}).score(ctx);
+        const auto scores = by_hessian(file, path) ? HessianSaliency({}).score(ctx) : MagnitudeSaliency({}).score(ctx);
         const SaliencyMask mask = scores->select(cut);
         for (int64_t i = 0; i < w.rows(); ++i)
           for (int64_t j = first; j < last; ++j)
@@ -133,13 +139,13 @@ TEST(PbLlmChoices, LowMasksAreTheReleasedOnes) {
       ++cases;
     }
   }
-  EXPECT_EQ(cases, 20);
+  EXPECT_EQ(cases, 65);
 }
 
 TEST(Quantiles, AreThoseOfTorchAndNumpyToTheLastBit) {
-  const GoldenFile file;
+  const H5Fixture file("baselines/functions.h5");
   const std::vector<float> p = grouping::linspace(0.1f, 0.9f, 81);
-  EXPECT_EQ(std::vector<double>(p.begin(), p.end()), file.numbers("quantile/p"));
+  EXPECT_EQ(std::vector<double>(p.begin(), p.end()), file.doubles("quantile/p"));
   int cases = 0;
   for (const std::string& name : file.children("quantile")) {
     if (name == "p") continue;
@@ -148,8 +154,8 @@ TEST(Quantiles, AreThoseOfTorchAndNumpyToTheLastBit) {
     std::vector<float> sorted(z.data(), z.data() + z.size());
     std::sort(sorted.begin(), sorted.end());
     const std::vector<float> got = grouping::quantiles(sorted, p);
-    EXPECT_EQ(std::vector<double>(got.begin(), got.end()), file.numbers("quantile/" + name + "/value"));
-    const std::vector<double> above = file.numbers("quantile/" + name + "/count_ge");
+    EXPECT_EQ(std::vector<double>(got.begin(), got.end()), file.doubles("quantile/" + name + "/value"));
+    const std::vector<double> above = file.doubles("quantile/" + name + "/count_ge");
     for (size_t k = 0; k < got.size(); ++k)
       EXPECT_EQ(sorted.end() - std::lower_bound(sorted.begin(), sorted.end(), got[k]), above[k]);
     ++cases;
@@ -158,30 +164,33 @@ TEST(Quantiles, AreThoseOfTorchAndNumpyToTheLastBit) {
 }
 
 TEST(BinarizationError, IsThatOfTheReleasedFunction) {
-  const GoldenFile file;
+  const H5Fixture file("baselines/functions.h5");
   int rows = 0;
-  for (const std::string& x : file.children("residual_binarization/X"))
-    for (const std::string& m : file.children("residual_binarization/M")) {
-      const std::string path = "residual_binarization/error/" + x + "_" + m;
-      SCOPED_TRACE(path);
-      const Matrix values = file.matrix("residual_binarization/X/" + x), mask = file.matrix("residual_binarization/M/" + m);
-      const std::vector<double> once = file.numbers(path + "/order1"), twice = file.numbers(path + "/order2");
-      const std::vector<double> ok = file.numbers(path + "/row_ok");
-      for (int64_t i = 0; i < values.rows(); ++i) {
-        if (ok[static_cast<size_t>(i)] == 0) continue;
-        std::vector<double> own;
-        double energy = 0;
-        for (int64_t j = 0; j < values.cols(); ++j)
-          if (mask(i, j) != 0) {
-            own.push_back(values(i, j));
-            energy += own.back() * own.back();
-          }
-        const double rounding = 1e-6 * energy;  // of the floats the released function returns
-        EXPECT_NEAR(binarization_error(own, {1, true}), once[static_cast<size_t>(i)], rounding) << "row " << i;
-        EXPECT_NEAR(binarization_error(own, {2, true}), twice[static_cast<size_t>(i)], rounding) << "row " << i;
-        ++rows;
-      }
+  for (const std::string& name : file.children("residual_binarization/S")) {
+    const std::string path = "residual_binarization/S/" + name;
+    SCOPED_TRACE(path);
+    const Matrix values = file.matrix("residual_binarization/X/" + file.attribute<std::string>(path, "x")),
+                 mask = file.matrix("residual_binarization/M/" + file.attribute<std::string>(path, "mask")),
+                 once = file.matrix(path + "/order1"), twice = file.matrix(path + "/order2");
+    const std::vector<int64_t> ok = file.integers(path + "/row_ok");
+    for (int64_t i = 0; i < values.rows(); ++i) {
+      if (ok[static_cast<size_t>(i)] == 0) continue;
+      std::vector<double> own;
+      double energy = 0, error_once = 0, error_twice = 0;
+      for (int64_t j = 0; j < values.cols(); ++j)
+        if (mask(i, j) != 0) {
+          const double v = values(i, j);
+          own.push_back(v);
+          energy += v * v;
+          error_once += (v - once(i, j)) * (v - once(i, j));
+          error_twice += (v - twice(i, j)) * (v - twice(i, j));
+        }
+      const double rounding = 1e-6 * energy;  // of the floats the released function returns
+      EXPECT_NEAR(binarization_error(own, {1, true}), error_once, rounding) << "row " << i;
+      EXPECT_NEAR(binarization_error(own, {2, true}), error_twice, rounding) << "row " << i;
+      ++rows;
     }
+  }
   EXPECT_GT(rows, 200);
 }
 

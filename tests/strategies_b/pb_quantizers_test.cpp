@@ -1,25 +1,25 @@
-// The quantizers of PB-LLM against its released code (data/baselines/quantizers.h5: masks, parameters, and matrices quantized
+// The quantizers of PB-LLM against its released code (data/baselines/pb_llm.h5: masks, parameters, and matrices quantized
 // without compensation), and closed forms.
 #include "core/util/errors.h"
 #include "strategies/quantizer/keep.h"
 #include "strategies/quantizer/pb_binary.h"
 #include "strategies/quantizer/prune.h"
 #include "strategies/quantizer/uniform.h"
-#include "tests/strategies_b/reference_file.h"
 #include "tests/strategies_b/support.h"
+#include "tests/support/h5_fixture.h"
 
 namespace sage {
 namespace {
 
 using test::code;
-using test::ReferenceFile;
+using test::H5Fixture;
 
-// Packed bits of a row, least significant first; set: binarized.
-SaliencyMask salient_mask(const Matrix& packed, int64_t first, int64_t last) {
-  BitMask bits(packed.rows(), last - first);
-  for (int64_t i = 0; i < packed.rows(); ++i)
+// Of columns [first, last); what is not low is salient.
+SaliencyMask salient_mask(const Matrix& low, int64_t first, int64_t last) {
+  BitMask bits(low.rows(), last - first);
+  for (int64_t i = 0; i < low.rows(); ++i)
     for (int64_t j = first; j < last; ++j)
-      if (((static_cast<int>(packed(i, j / 8)) >> (j % 8)) & 1) == 0) bits.set(i, j - first);
+      if (low(i, j) == 0) bits.set(i, j - first);
   return SaliencyMask::elements(std::move(bits));
 }
 
@@ -50,19 +50,17 @@ struct Fitted {
 };
 
 TEST(PbReference, ParametersAndPlainMatrices) {
-  const ReferenceFile file("quantizers.h5");
+  const H5Fixture inputs("baselines/inputs.h5"), file("baselines/pb_llm.h5");
   int cases = 0, matrices = 0;
-  for (const std::string& input : file.children("matrices")) {
-    const std::string folder = "matrices/" + input;
-    const Matrix w = test::reference_weights(file, input), alive = test::without_dead_columns(file, input, w);
+  for (const std::string& input : file.children("/")) {
+    const Matrix w = inputs.matrix(input + "/W"), alive = test::weights_without_dead_columns(inputs, input);
     const int64_t rows = w.rows(), cols = w.cols();
-    for (const std::string& name : file.children(folder + "/pb_llm")) {
+    for (const std::string& name : file.children(input)) {
       SCOPED_TRACE(input + " " + name);
-      const std::string path = folder + "/pb_llm/" + name;
-      const size_t cut = name.find('_');
-      const std::string method = name.substr(0, cut);
-      const Matrix bits = file.read(folder + "/low_mask/" + name.substr(cut + 1));
-      const int64_t group = file.attribute(path, "groupsize") > 0 ? file.attribute(path, "groupsize") : cols;
+      const std::string path = input + "/" + name, method = file.attribute<std::string>(path, "method");
+      if (!file.has(path + "/low_mask") || method == "no") continue;
+      const Matrix bits = file.matrix(path + "/low_mask");
+      const int64_t asked = file.attribute<int64_t>(path, "groupsize"), group = asked > 0 ? asked : cols;
       Matrix q(rows, cols);
       std::fill_n(q.data(), q.size(), test::kUntouched);
 
@@ -70,12 +68,12 @@ TEST(PbReference, ParametersAndPlainMatrices) {
       const SaliencyMask whole = salient_mask(bits, 0, cols);
       const GroupMap one = GroupMap::single(rows, cols);
       Uniform::Params p;
-      p.bits = static_cast<int>(file.attribute(path, "high_bit"));
+      p.bits = static_cast<int>(file.attribute<int64_t>(path, "high_bit"));
       p.range = UniformRange::kAll;
       Fitted high(Uniform(p), w.view(), whole, true, 0, one);
       high.fitted->encode(alive.view(), 0, 0, q.view());
       const PlaneWriter& planes = high.emit();
-      const Matrix high_scale = file.read(path + "/high_scale"), high_zero = file.read(path + "/high_zero");
+      const Matrix high_scale = file.matrix(path + "/high_scale"), high_zero = file.matrix(path + "/high_zero");
       size_t at = 0;
       for (int64_t i = 0; i < rows; ++i) {
         bool owns = false;
@@ -97,7 +95,7 @@ TEST(PbReference, ParametersAndPlainMatrices) {
         low.fitted->encode(segment, 0, 0, q.view().columns(first, last));
         const PlaneWriter& stored = low.emit();
         const auto expect_column = [&](const char* plane, const char* dataset, double tolerance) {
-          const Matrix expected = file.read(path + "/" + dataset);
+          const Matrix expected = file.matrix(path + "/" + dataset);
           const std::vector<float>& got = stored.number_planes().at(plane).values;
           ASSERT_EQ(static_cast<int64_t>(got.size()), rows);  // every row binarizes some weight of every group here
           for (int64_t i = 0; i < rows; ++i)
@@ -112,8 +110,9 @@ TEST(PbReference, ParametersAndPlainMatrices) {
       }
       ++cases;
 
-      if (!file.has(path + "/plain_index")) continue;
-      const Matrix expected = file.read_palette(path + "/plain_index", path + "/plain_level");
+      const std::string plain = path + "_plain";
+      if (!file.has(plain)) continue;
+      const Matrix expected = file.palette(plain + "/Q_index", plain + "/Q_level");
       for (int64_t i = 0; i < rows; ++i) {
         float largest = 0;
         for (int64_t j = 0; j < cols; ++j)
@@ -124,8 +123,8 @@ TEST(PbReference, ParametersAndPlainMatrices) {
       ++matrices;
     }
   }
-  EXPECT_EQ(cases, 18);
-  EXPECT_EQ(matrices, 4);
+  EXPECT_EQ(cases, 64);
+  EXPECT_EQ(matrices, 20);
 }
 
 // Four weights, the third salient.

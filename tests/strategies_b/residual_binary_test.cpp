@@ -1,19 +1,19 @@
-// Residual binarization against the released code of BiLLM (data/baselines/quantizers.h5), closed forms and what must hold for
+// Residual binarization against the released code of BiLLM (data/baselines/functions.h5), closed forms and what must hold for
 // any weights.
 #include "strategies/quantizer/residual_binary.h"
 
 #include <set>
 
 #include "strategies/quantizer/binary.h"
-#include "tests/strategies_b/reference_file.h"
 #include "tests/strategies_b/support.h"
+#include "tests/support/h5_fixture.h"
 
 namespace sage {
 namespace {
 
 using test::code;
 using test::code_all;
-using test::ReferenceFile;
+using test::H5Fixture;
 
 Matrix row(std::initializer_list<float> values) {
   Matrix m(1, static_cast<int64_t>(values.size()));
@@ -30,21 +30,23 @@ SaliencyMask mask_of(const Matrix& flags) {
 }
 
 TEST(ResidualBinaryReference, EveryCaseOfTheReleasedFunction) {
-  const ReferenceFile file("quantizers.h5");
+  const H5Fixture file("baselines/functions.h5");
+  const std::string folder = "residual_binarization/";
   int cases = 0;
-  for (const std::string& name : file.children("residual/S")) {
-    const size_t cut = name.find('_');
-    const Matrix x = file.read("residual/X/" + name.substr(0, cut));
-    const SaliencyMask mask = mask_of(file.read("residual/M/" + name.substr(cut + 1)));
-    const Matrix sums = file.read("residual/S/" + name + "/sums"), ok = file.read("residual/S/" + name + "/row_ok");
-    for (int order = 1; order <= 3; ++order)
+  for (const std::string& name : file.children(folder + "S")) {
+    const std::string path = folder + "S/" + name;
+    const Matrix x = file.matrix(folder + "X/" + file.attribute<std::string>(path, "x"));
+    const SaliencyMask mask = mask_of(file.matrix(folder + "M/" + file.attribute<std::string>(path, "mask")));
+    const std::vector<int64_t> ok = file.integers(path + "/row_ok");
+    for (int order = 1; order <= 3; ++order) {
+      const Matrix sums = file.matrix(path + "/order" + std::to_string(order));
       for (bool merge : {false, true}) {
         SCOPED_TRACE(name + " order " + std::to_string(order));
         const test::Coded c = code(ResidualBinary({order, true, merge, true}), x.view(), mask, true,
                                    GroupMap::single(x.rows(), x.cols()), 0, Numerics::kReference);
         for (int64_t i = 0; i < x.rows(); ++i) {
-          if (ok.data()[i] == 0) continue;
-          const float* expected = sums.row((order - 1) * x.rows() + i);
+          if (ok[static_cast<size_t>(i)] == 0) continue;
+          const float* expected = sums.row(i);
           float largest = 0;
           for (int64_t j = 0; j < x.cols(); ++j)
             largest = std::max(largest, std::abs(expected[j]));
@@ -55,6 +57,7 @@ TEST(ResidualBinaryReference, EveryCaseOfTheReleasedFunction) {
         }
         ++cases;
       }
+    }
   }
   EXPECT_EQ(cases, 20 * 3 * 2);
 }
