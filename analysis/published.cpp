@@ -28,8 +28,7 @@ constexpr const char* kAny = "any";
 void check_keys(const Value& map, const std::string& section, const std::vector<std::string>& known) {
   if (!map.is_map()) config_detail::fail_not_a_map(map, section);
   for (const auto& [key, value] : map.members())
-    if (std::find(known.begin(), known.end(), key) == known.end())
-      config_detail::fail_unknown_key(value, key, section, known);
+    if (std::find(known.begin(), known.end(), key) == known.end()) config_detail::fail_unknown_key(value, key, section, known);
 }
 
 const Value& need(const Value& map, const std::string& key, const std::string& section) {
@@ -119,8 +118,8 @@ void read_methods(const std::string& path, Published& out) {
     std::erase_if(m.match, [](const auto& s) { return s.second == kAny; });
     if (const Value* full = v.find("full_precision")) m.full_precision = config_detail::parse_bool(*full, "full_precision");
     if (m.full_precision != m.match.empty())
-      throw UserError("{}: method '{}' must either be full precision or have settings to match; add `match`",
-                      v.where().str(), m.name);
+      throw UserError("{}: method '{}' must either be full precision or have settings to match; add `match`", v.where().str(),
+                      m.name);
     out.methods.push_back(std::move(m));
   }
 }

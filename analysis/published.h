@@ -31,9 +31,9 @@ struct PublishedModel {
 
 struct PublishedMethod {
   std::string name;
-  std::string preset;                                       // a run of it here: this preset ("none": full precision)
-  std::vector<std::pair<std::string, std::string>> set;     // with these settings
-  std::vector<std::pair<std::string, std::string>> match;   // settings a run must have resolved to
+  std::string preset;                                      // a run of it here: this preset ("none": full precision)
+  std::vector<std::pair<std::string, std::string>> set;    // with these settings
+  std::vector<std::pair<std::string, std::string>> match;  // settings a run must have resolved to
   bool full_precision = false;
 };
 
@@ -70,8 +70,8 @@ struct Published {
   std::vector<const PublishedMethod*> methods_of(const RunRecord& run) const;
 };
 
-// From `folder`, or the shipped one. UserError with file:line:column for unknown keys, methods and models, and for a source that
-// gives one figure twice; ResourceError where the folder is not there.
+// From `folder`, or the shipped one. UserError with file:line:column for unknown keys, methods and models, and for a source
+// that gives one figure twice; ResourceError where the folder is not there.
 Published read_published(const std::string& folder = "");
 
 }  // namespace sage

@@ -21,10 +21,10 @@ Cell text_or_nothing(const std::string& s) { return s.empty() ? Cell() : Cell(s)
 struct Ours {
   const SelectedRun* run = nullptr;
   const MetricRow* metric = nullptr;
-  std::string model;       // published name, or ""
-  std::string text;        // "WikiText-2", or the text's own name
-  std::string protocol;    // its name
-  bool comparable = false; // model, text and protocol are those of published figures
+  std::string model;        // published name, or ""
+  std::string text;         // "WikiText-2", or the text's own name
+  std::string protocol;     // its name
+  bool comparable = false;  // model, text and protocol are those of published figures
   std::vector<const PublishedMethod*> methods;
 };
 
@@ -112,7 +112,8 @@ bool one_text(const Table& table, size_t column) {
 
 class Comparison {
  public:
-  Comparison(const Published& published, const std::vector<SelectedRun>& merged) : published_(published), footnotes_(published) {
+  Comparison(const Published& published, const std::vector<SelectedRun>& merged)
+      : published_(published), footnotes_(published) {
     for (const SelectedRun& run : merged)
       if (run.record && run.record->complete())
         add_run(run);
@@ -141,7 +142,8 @@ class Comparison {
       caption += fmt::format("Text: {}. ", *table_.rows()[0][kText].text);
     }
     caption +=
-        "Perplexity. published: by the method's own authors; rerun: least and largest of the runs by others, with the number of "
+        "Perplexity. published: by the method's own authors; rerun: least and largest of the runs by others, with the number "
+        "of "
         "sources; ours: ± is one standard error over windows, the mean where there are several seeds.\n";
     caption += why_ + problems_ + footnotes_.text();
     if (caption.ends_with('\n')) caption.pop_back();
@@ -168,7 +170,8 @@ class Comparison {
       const bool known_protocol = std::any_of(published_.sources.begin(), published_.sources.end(),
                                               [&](const PublishedSource& s) { return s.protocol == o.protocol; });
       o.comparable = !model.empty() && known_text && known_protocol;
-      if (!model.empty() && !known_text) say(fmt::format("Ours on {} is beside nothing: the sources did not use that text.", o.text));
+      if (!model.empty() && !known_text)
+        say(fmt::format("Ours on {} is beside nothing: the sources did not use that text.", o.text));
       if (!model.empty() && known_text && !known_protocol)
         say(fmt::format("Ours under {} is beside nothing: the sources used another protocol.", o.protocol));
       o.methods = published_.methods_of(r);
@@ -189,12 +192,15 @@ class Comparison {
       if (e.path == "calibration.length_tokens") length = e.value;
     }
     if (partial) say(fmt::format("Ours, {}: {} windows, not the whole text.", o.run->label, o.metric->n));
-    const bool calibrated = std::any_of(r.timing.begin(), r.timing.end(), [](const StageRow& s) { return s.stage == "calibrate"; });
+    const bool calibrated =
+        std::any_of(r.timing.begin(), r.timing.end(), [](const StageRow& s) { return s.stage == "calibrate"; });
     if (calibrated)
-      say(fmt::format("Ours is calibrated on {}, {} samples of {} tokens; the sources on 128 of 2048 from the first shard of C4 "
-                      "unless they say otherwise.",
-                      dataset, samples, length));
-    if (r.numerics == "reference") say(fmt::format("Ours, {}: decoded with FP32 parameters, as the released code is.", o.run->label));
+      say(fmt::format(
+          "Ours is calibrated on {}, {} samples of {} tokens; the sources on 128 of 2048 from the first shard of C4 "
+          "unless they say otherwise.",
+          dataset, samples, length));
+    if (r.numerics == "reference")
+      say(fmt::format("Ours, {}: decoded with FP32 parameters, as the released code is.", o.run->label));
   }
 
   void say(const std::string& line) {
@@ -204,7 +210,8 @@ class Comparison {
   void add_model(const std::string& model) {
     std::vector<std::string> texts{kPublishedText};
     for (const Ours& o : ours_)
-      if (o.model == model && o.comparable && std::find(texts.begin(), texts.end(), o.text) == texts.end()) texts.push_back(o.text);
+      if (o.model == model && o.comparable && std::find(texts.begin(), texts.end(), o.text) == texts.end())
+        texts.push_back(o.text);
     std::set<const Ours*> shown;
     for (const std::string& text : texts)
       for (const PublishedMethod& method : published_.methods) {
@@ -249,8 +256,10 @@ class Comparison {
       largest = std::isnan(largest) ? f->perplexity : std::max(largest, f->perplexity);
       ++reruns;
     }
-    std::vector<Cell> cells{text_or_nothing(model), text_or_nothing(text),      text_or_nothing(method), Cell(claimed), Cell(by_authors),
-                            Cell(least),            Cell(largest),              reruns > 0 ? Cell(static_cast<double>(reruns)) : Cell()};
+    std::vector<Cell> cells{text_or_nothing(model),  text_or_nothing(text),
+                            text_or_nothing(method), Cell(claimed),
+                            Cell(by_authors),        Cell(least),
+                            Cell(largest),           reruns > 0 ? Cell(static_cast<double>(reruns)) : Cell()};
     if (ours == nullptr) {
       cells.resize(table_.columns().size());
     } else {
@@ -292,7 +301,8 @@ Table make_published_table(const Published& published, const std::string& model)
   if (model != "all" && known.empty())
     throw UserError("--published-only: found model '{}'; expected all or one of: {}; name one of them", model,
                     names_of(published.models));
-  Table table({{"model"}, {"text"}, {"method"}, {"claimed bits", true, 3}, {"perplexity", true, 2}, {"run by"}, {"source"}, {"table"}});
+  Table table(
+      {{"model"}, {"text"}, {"method"}, {"claimed bits", true, 3}, {"perplexity", true, 2}, {"run by"}, {"source"}, {"table"}});
   Footnotes footnotes(published);
   for (const PublishedModel& m : published.models) {
     if (!known.empty() && m.name != known) continue;

@@ -25,7 +25,8 @@ Verb report_verb() {
     add("sweep", po::value<std::vector<std::string>>(),
         "name of a sweep in the store, its sweep.json, or a text file of run keys");
     add("table", po::value<std::string>(), "columns: a file, or the name of one in analysis/tables (audit, bits, cost)");
-    add("each", po::bool_switch(), "a row for every run, also where runs differ only in their seeds (default: their mean and spread)");
+    add("each", po::bool_switch(),
+        "a row for every run, also where runs differ only in their seeds (default: their mean and spread)");
     add("time", po::bool_switch(), "on a terminal, a bar per run of where its time went, as --table cost does");
     add("published", po::bool_switch(), "published by the authors | rerun by others | these runs, per model and method");
     add("published-only", po::value<std::string>(), "the published numbers of a model (or of all), without runs");

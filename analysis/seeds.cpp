@@ -133,10 +133,10 @@ void merge_metrics(const Members& members, RunRecord& out) {
     row.value = mean_of(values);
     if (members.size() > 1) {
       const bool perplexity = first.metric == kMetricPerplexity;
-      const auto which = perplexity                     ? &EvalSeries::nll
-                         : first.metric == kMetricKl    ? &EvalSeries::kl
-                         : first.metric == kMetricTop1  ? &EvalSeries::top1
-                                                        : nullptr;
+      const auto which = perplexity                    ? &EvalSeries::nll
+                         : first.metric == kMetricKl   ? &EvalSeries::kl
+                         : first.metric == kMetricTop1 ? &EvalSeries::top1
+                                                       : nullptr;
       row.standard_error =
           which == nullptr ? kNotMeasured : standard_error_of(mean_windows(members, first.task, which, perplexity));
       if (perplexity || first.metric == kMetricKl) {
@@ -171,8 +171,9 @@ void add_distance(const Members& members, const RunRecord* base, RunRecord& out)
 }
 
 void merge_storage(const Members& members, StorageSummary& out) {
-  for (const auto field : {&StorageSummary::stored_bits, &StorageSummary::paper_weight_bits, &StorageSummary::paper_scaling_bits,
-                           &StorageSummary::paper_bits, &StorageSummary::whole_model_bits}) {
+  for (const auto field :
+       {&StorageSummary::stored_bits, &StorageSummary::paper_weight_bits, &StorageSummary::paper_scaling_bits,
+        &StorageSummary::paper_bits, &StorageSummary::whole_model_bits}) {
     Series values;
     for (const SelectedRun* run : members)
       values.push_back(run->record->storage.*field);
@@ -251,7 +252,8 @@ Table make_seed_report(const std::vector<SelectedRun>& runs, const TableSpec& sp
   Table table = make_report(merge_seeds(runs), wider);
   std::string caption = table.caption();
   caption +=
-      "\nRows with several seeds are means over runs that differ in nothing else; sd is the standard deviation of such runs, and "
+      "\nRows with several seeds are means over runs that differ in nothing else; sd is the standard deviation of such runs, "
+      "and "
       "--each lists them. over full precision is paired window by window.";
   for (const Members& members : groups_of(runs)) {
     const bool alike = std::all_of(members.begin(), members.end(), [&](const SelectedRun* run) {
@@ -259,7 +261,8 @@ Table make_seed_report(const std::vector<SelectedRun>& runs, const TableSpec& sp
                                  run->record->provenance.gpu == members[0]->record->provenance.gpu &&
                                  run->record->provenance.cpu == members[0]->record->provenance.cpu);
     });
-    if (!alike) caption += fmt::format("\nThe seeds of {} come from different commits or devices.", without_seeds(members[0]->label));
+    if (!alike)
+      caption += fmt::format("\nThe seeds of {} come from different commits or devices.", without_seeds(members[0]->label));
   }
   table.set_caption(caption);
   return table;

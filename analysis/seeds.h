@@ -1,9 +1,9 @@
 // Runs that differ only in their seeds (`seed`, `calibration.seed`) as one row: mean, spread, number.
 //
 // With P_s the perplexity of seed s of n, and x_si the NLL of its window i of m:
-//   perplexity           mean of P_s, ± its standard error over windows, by the delta method: that of the m values mean_s P_s x_si
-//   sd over seeds        sqrt(sum_s (P_s - mean)^2 / (n - 1)): what another calibration draw changes
-//   over full precision  mean of P_s minus that of the full-precision run on the same windows, ± paired window by window
+//   perplexity           mean of P_s, ± its standard error over windows, by the delta method: that of the m values mean_s P_s
+//   x_si sd over seeds        sqrt(sum_s (P_s - mean)^2 / (n - 1)): what another calibration draw changes over full precision
+//   mean of P_s minus that of the full-precision run on the same windows, ± paired window by window
 #pragma once
 
 #include <vector>

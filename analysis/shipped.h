@@ -7,8 +7,8 @@
 
 namespace sage {
 
-// Where analysis/NAME may be, nearest first: below the working folder, installed beside the program (../share/sage-ptq/NAME), and
-// upwards from the program. Folders that do not exist are listed, too.
+// Where analysis/NAME may be, nearest first: below the working folder, installed beside the program (../share/sage-ptq/NAME),
+// upwards from the program, and in the tree it was built from. Folders that do not exist are listed, too.
 std::vector<std::filesystem::path> shipped_folders(const std::string& name);
 
 }  // namespace sage
