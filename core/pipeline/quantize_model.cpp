@@ -145,6 +145,8 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   if (fs::exists(out)) {
     if (fs::exists(out + "/config.json") && packed_fingerprint(out) == fingerprint) {
       log_info("{}: is complete already", out);
+      std::error_code none_left;
+      fs::remove_all(out + ".work", none_left);  // of a run killed behind its last step
       return PackedSource(out, job.registries, job.backend).report();
     }
     throw UserError("{}: exists and holds something else; expected a new folder, or one left by the same run; choose another -o or remove it", out);
