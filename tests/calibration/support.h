@@ -1,40 +1,20 @@
-// Shared by the calibration tests: a folder of its own for a test, random inputs, thread control.
+// Shared by the calibration tests: random inputs, thread control.
 #pragma once
 
 #include <gtest/gtest.h>
 #include <omp.h>
 
 #include <cmath>
-#include <cstdlib>
-#include <filesystem>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "core/tensor/view.h"
 #include "core/util/errors.h"
 #include "core/util/random.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage::test {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sage-calibration-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = pattern;
-  }
-  ~TemporaryFolder() {
-    std::error_code error;
-    std::filesystem::remove_all(path_, error);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 class Threads {
  public:
@@ -70,22 +50,6 @@ inline std::vector<double> naive_gram(const std::vector<Matrix>& sequences) {
           h[static_cast<size_t>(i * n + j)] +=
               2.0 / static_cast<double>(sequences.size()) * static_cast<double>(x(t, i)) * static_cast<double>(x(t, j));
   return h;
-}
-
-// The message of the error, for checks that it names what it should.
-template <class E, class F>
-std::string message_of(const F& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  ADD_FAILURE() << "no such error";
-  return "";
-}
-inline void expect_words(const std::string& message, const std::vector<std::string>& words) {
-  for (const std::string& w : words)
-    EXPECT_NE(message.find(w), std::string::npos) << "'" << w << "' is missing in: " << message;
 }
 
 }  // namespace sage::test

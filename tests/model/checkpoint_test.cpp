@@ -10,7 +10,7 @@
 
 #include "core/model/family.h"
 #include "core/util/errors.h"
-#include "tests/model/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {

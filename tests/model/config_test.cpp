@@ -7,7 +7,7 @@
 #include "core/model/model_config.h"
 #include "core/model/rotary.h"
 #include "core/util/errors.h"
-#include "tests/model/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {

@@ -8,7 +8,7 @@
 
 #include "core/model/checkpoint.h"
 #include "core/util/errors.h"
-#include "tests/model/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {

@@ -15,7 +15,7 @@
 #include "core/util/errors.h"
 #include "core/util/files.h"
 #include "kernels/backends.h"
-#include "tests/model/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {

@@ -9,7 +9,7 @@
 
 #include "core/util/errors.h"
 #include "core/util/half.h"
-#include "tests/model/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {

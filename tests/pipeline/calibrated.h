@@ -11,6 +11,7 @@
 #include "core/util/random.h"
 #include "kernels/backends.h"
 #include "tests/pipeline/pipelines.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/fixture.h"
 
 namespace sage::test {
@@ -105,22 +106,6 @@ inline std::vector<float> numbers(const QuantizedMatrix& q, const std::string& n
   std::vector<float> out(p->bytes.size() / sizeof(float));
   std::memcpy(out.data(), p->bytes.data(), p->bytes.size());
   return out;
-}
-
-// The message of the error, for checks that it names what it should.
-template <class E, class F>
-std::string message_of(const F& f) {
-  try {
-    f();
-  } catch (const E& e) {
-    return e.what();
-  }
-  ADD_FAILURE() << "no such error";
-  return "";
-}
-inline void expect_words(const std::string& message, const std::vector<std::string>& words) {
-  for (const std::string& w : words)
-    EXPECT_NE(message.find(w), std::string::npos) << "'" << w << "' is missing in: " << message;
 }
 
 }  // namespace sage::test

@@ -10,6 +10,7 @@
 #include "core/util/errors.h"
 #include "core/util/files.h"
 #include "tests/pipeline/calibrated.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {
@@ -43,19 +44,14 @@ SampleSet draw(int64_t vocabulary, int64_t samples, int64_t length, uint64_t see
 class CalibratedModel : public ::testing::TestWithParam<const char*> {
  protected:
   CalibratedModel() : source_(std::string(SAGE_TEST_DATA) + "/hf/" + GetParam()) {
-    std::string pattern = (fs::temp_directory_path() / "sage-calibrated-XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    folder_ = pattern;
     if (const char* before = std::getenv("SAGEPTQ_CACHE")) cache_before_ = before;
-    setenv("SAGEPTQ_CACHE", (folder_ + "/cache").c_str(), 1);
+    setenv("SAGEPTQ_CACHE", path("cache").c_str(), 1);
     config_.samples = 6;
     config_.length_tokens = 24;
   }
   ~CalibratedModel() override {
     if (cache_before_) setenv("SAGEPTQ_CACHE", cache_before_->c_str(), 1);
     else unsetenv("SAGEPTQ_CACHE");
-    std::error_code ignored;
-    fs::remove_all(folder_, ignored);
   }
 
   using Observe = std::function<void(const MatrixReport&, const Trace&)>;
@@ -80,17 +76,17 @@ class CalibratedModel : public ::testing::TestWithParam<const char*> {
     return -1;
   }
   int64_t cached_grams() const {
-    const std::string grams = folder_ + "/cache/grams";
+    const std::string grams = path("cache/grams");
     return fs::exists(grams) ? std::distance(fs::directory_iterator(grams), fs::directory_iterator()) : 0;
   }
-  void forget_grams() const { fs::remove_all(folder_ + "/cache/grams"); }
-  std::string path(const std::string& name) const { return folder_ + "/" + name; }
+  void forget_grams() const { fs::remove_all(path("cache/grams")); }
+  std::string path(const std::string& name) const { return folder_.file(name); }
 
   CheckpointSource source_;
   CalibrationConfig config_;
 
  private:
-  std::string folder_;
+  TemporaryFolder folder_;
   std::optional<std::string> cache_before_;
 };
 INSTANTIATE_TEST_SUITE_P(Toys, CalibratedModel, ::testing::Values("llama_gqa_tied_bf16", "opt"));

@@ -3,37 +3,22 @@
 #include <omp.h>
 
 #include <cmath>
-#include <cstring>
 
-#include "core/pipeline/matrix_engine.h"
 #include "core/pipeline/plane_store.h"
 #include "core/util/errors.h"
-#include "kernels/backends.h"
-#include "tests/pipeline/pipelines.h"
-#include "tests/support/fixture.h"
+#include "tests/pipeline/calibrated.h"
 
 namespace sage {
 namespace {
 
+using test::decode;
 using test::factory;
 using test::NamedPipeline;
+using test::same_bits;
+using test::same_planes;
 
 MatrixResult quantize(const PipelineFactory& f, WeightView w, uint64_t seed = 1) {
-  static const std::unique_ptr<Backend> backend = make_backend("cpu");
-  return quantize_matrix(f, {w, {0, "model.layers.0.test.weight"}, seed, nullptr, nullptr}, *backend);
-}
-Matrix decode(const PipelineFactory& f, const QuantizedMatrix& q) {
-  static const std::unique_ptr<Backend> backend = make_backend("cpu");
-  return decode_matrix(f, q, "model.layers.0.test.weight", *backend);
-}
-bool same_bits(const Matrix& a, const Matrix& b) {
-  return a.rows() == b.rows() && a.cols() == b.cols() && std::memcmp(a.data(), b.data(), sizeof(float) * static_cast<size_t>(a.size())) == 0;
-}
-bool same_planes(const QuantizedMatrix& a, const QuantizedMatrix& b) {
-  if (a.planes.size() != b.planes.size()) return false;
-  for (size_t i = 0; i < a.planes.size(); ++i)
-    if (a.planes[i].name != b.planes[i].name || a.planes[i].bytes != b.planes[i].bytes) return false;
-  return true;
+  return quantize_matrix(f, {w, {0, test::kMatrixName}, seed, nullptr, nullptr}, test::cpu());
 }
 double d_of(WeightView w, const Matrix& q) {
   double e = 0, n = 0;

@@ -15,7 +15,7 @@ namespace sage {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "sage-model-XXXXXX").string();
+    std::string pattern = (std::filesystem::temp_directory_path() / "sage-test-XXXXXX").string();
     if (mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     path_ = pattern;
   }
