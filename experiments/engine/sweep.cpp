@@ -79,8 +79,8 @@ SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOp
 }
 
 Table plan_sweep(const Expansion& expansion, Runner& runner) {
-  int stored = 0, failed = 0, quantized = 0;
-  double linear_weights = 0, flops = 0;
+  int stored = 0, failed = 0, quantized = 0, calibrated = 0;
+  double linear_weights = 0, flops = 0, calibration_flops = 0;
   for (const Point& p : expansion.points) {
     const std::string key = runner.key_of(p.experiment);
     if (runner.store().exists(key)) {
@@ -94,6 +94,11 @@ Table plan_sweep(const Expansion& expansion, Runner& runner) {
     if (!is_full_precision(p.experiment.pipeline)) {
       ++quantized;
       linear_weights += weights;
+    }
+    if (const CalibrationConfig& c = p.experiment.calibration; p.experiment.calibrates) {
+      ++calibrated;
+      // Every block runs twice: with its own weights for the Grams, and quantized for the inputs of the next one.
+      calibration_flops += 2 * 2 * weights * static_cast<double>(c.samples) * c.length_tokens;
     }
     const double head = static_cast<double>(m.config().vocab_size * m.config().hidden_size);
     flops += 2 * (weights + head) * static_cast<double>(runner.evaluation_tokens(p.experiment));
@@ -116,9 +121,12 @@ Table plan_sweep(const Expansion& expansion, Runner& runner) {
   Table t({{"stage"}, {"points", true, 0}, {"work"}, {"minutes", true, 1}, {"basis"}});
   const bool measured = quantize_seconds > 0;
   const double q = measured ? quantize_rate / quantize_seconds : 30e6;
+  constexpr double kAssumedFlops = 80e9;
+  if (calibrated > 0)
+    t.add_row({"calibrate", static_cast<double>(calibrated), fmt::format("{:.2f} TFLOP of forward passes", calibration_flops * 1e-12),
+               calibration_flops / kAssumedFlops / 60, "assumed 80 GFLOP/s"});
   t.add_row({"quantize", static_cast<double>(quantized), fmt::format("{:.0f} million weights", linear_weights * 1e-6), linear_weights / q / 60,
              measured ? fmt::format("{} stored runs", seen) : "assumed 30 million weights/s"});
-  constexpr double kAssumedFlops = 80e9;
   t.add_row({"evaluate", static_cast<double>(to_run), fmt::format("{:.2f} TFLOP", flops * 1e-12), flops / kAssumedFlops / 60, "assumed 80 GFLOP/s"});
   t.set_caption(fmt::format("{}: {} points, {} stored already, {} failed before, {} to run", expansion.name, expansion.points.size(), stored, failed, to_run));
   (void)evaluate_rate;
