@@ -84,6 +84,15 @@ void expect_known(const Value& where, const char* what, const std::string& name,
                   near.empty() ? "; correct the spelling" : fmt::format("; did you mean '{}'?", near));
 }
 
+RanBy parse_ran_by(const Value& v) {
+  std::vector<std::string> names;
+  for (const RanBy who : {RanBy::kAuthors, RanBy::kOthers, RanBy::kCopied}) {
+    names.emplace_back(ran_by_name(who));
+    if (config_detail::parse_text(v, "ran_by") == names.back()) return who;
+  }
+  config_detail::fail_choice(v, "ran_by", names);
+}
+
 void read_models(const std::string& path, Published& out) {
   const Value root = parse_yaml_file(path);
   check_keys(root, "models.yaml", {"models", "not"});
@@ -140,10 +149,7 @@ void read_source(const std::string& path, Published& out) {
     const Value& method = need(v, "method", "a figure");
     f.method = config_detail::parse_text(method, "method");
     expect_known(method, "method", f.method, out.methods);
-    const Value& ran_by = need(v, "ran_by", "a figure");
-    const std::string who = config_detail::parse_text(ran_by, "ran_by");
-    if (who != "authors" && who != "others") config_detail::fail_choice(ran_by, "ran_by", {"authors", "others"});
-    f.by_authors = who == "authors";
+    f.ran_by = parse_ran_by(need(v, "ran_by", "a figure"));
     if (const Value* text = v.find("text")) {
       f.text = config_detail::parse_text(*text, "text");
       if (std::find(std::begin(kTexts), std::end(kTexts), f.text) == std::end(kTexts))
@@ -190,6 +196,15 @@ bool equal_values(const std::string& a, const std::string& b) {
 }
 
 }  // namespace
+
+const char* ran_by_name(RanBy who) {
+  switch (who) {
+    case RanBy::kAuthors: return "authors";
+    case RanBy::kCopied: return "copied";
+    case RanBy::kOthers: break;
+  }
+  return "others";
+}
 
 std::string Published::model_named(const std::string& name) const {
   const std::string n = dashed(name);

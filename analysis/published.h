@@ -6,12 +6,9 @@
 //   notes: [cautions, ...]
 //   figures:
 //     - method: GPTQ 2-bit g128            # of methods.yaml
-//       ran_by: others                     # authors | others: did the method's own authors run it?
-//       table: Table 2
-//       text: WikiText-2                   # WikiText-2 (default) | C4 | PTB
-//       claimed_bits: 2                    # as printed
-//       note: A caution about these figures.
-//       perplexity: {OPT-1.3B: 115.17, OPT-2.7B: 61.59}   # models of models.yaml
+//       ran_by: others                     # authors: of the method; others; copied: printed as a run, equal to another
+//       source's table: Table 2 text: WikiText-2                   # WikiText-2 (default) | C4 | PTB claimed_bits: 2 # as
+//       printed note: A caution about these figures. perplexity: {OPT-1.3B: 115.17, OPT-2.7B: 61.59}   # models of models.yaml
 #pragma once
 
 #include <string>
@@ -44,6 +41,9 @@ struct PublishedSource {
   std::vector<std::string> notes;
 };
 
+enum class RanBy { kAuthors, kOthers, kCopied };
+const char* ran_by_name(RanBy who);  // "authors", "others", "copied"
+
 struct PublishedFigure {
   size_t source = 0;  // index into Published::sources
   std::string model;
@@ -53,7 +53,7 @@ struct PublishedFigure {
   std::string note;
   double perplexity = kNotMeasured;
   double claimed_bits = kNotMeasured;
-  bool by_authors = false;
+  RanBy ran_by = RanBy::kOthers;
 };
 
 struct Published {

@@ -247,11 +247,10 @@ class Comparison {
     int reruns = 0;
     for (const PublishedFigure* f : figures) {
       footnotes_.use(*f);
-      if (std::isnan(claimed) || f->by_authors) claimed = std::isnan(f->claimed_bits) ? claimed : f->claimed_bits;
-      if (f->by_authors) {
-        by_authors = f->perplexity;
-        continue;
-      }
+      const bool by_its_authors = f->ran_by == RanBy::kAuthors;
+      if (std::isnan(claimed) || by_its_authors) claimed = std::isnan(f->claimed_bits) ? claimed : f->claimed_bits;
+      if (by_its_authors) by_authors = f->perplexity;
+      if (f->ran_by != RanBy::kOthers) continue;
       least = std::isnan(least) ? f->perplexity : std::min(least, f->perplexity);
       largest = std::isnan(largest) ? f->perplexity : std::max(largest, f->perplexity);
       ++reruns;
@@ -310,7 +309,7 @@ Table make_published_table(const Published& published, const std::string& model)
       for (const PublishedFigure& f : published.figures) {
         if (f.model != m.name || f.method != method.name) continue;
         footnotes.use(f);
-        table.add_row({f.model, f.text, f.method, f.claimed_bits, f.perplexity, f.by_authors ? "authors" : "others",
+        table.add_row({f.model, f.text, f.method, f.claimed_bits, f.perplexity, ran_by_name(f.ran_by),
                        published.sources[f.source].name, text_or_nothing(f.table)});
       }
   }
