@@ -117,12 +117,13 @@ void read_methods(const std::string& path, Published& out) {
       expect_known(*like, "method", name, out.methods);
       m.match = std::find_if(out.methods.begin(), out.methods.end(), [&](const auto& o) { return o.name == name; })->match;
     }
-    for (auto& [path_in_run, value] : settings_at(v, "match")) {
-      const auto at = std::find_if(m.match.begin(), m.match.end(), [&](const auto& s) { return s.first == path_in_run; });
+    for (const auto& setting : settings_at(v, "match")) {
+      const auto at =
+          std::find_if(m.match.begin(), m.match.end(), [&](const auto& known) { return known.first == setting.first; });
       if (at == m.match.end())
-        m.match.emplace_back(path_in_run, value);
+        m.match.push_back(setting);
       else
-        at->second = value;
+        at->second = setting.second;
     }
     std::erase_if(m.match, [](const auto& s) { return s.second == kAny; });
     if (const Value* full = v.find("full_precision")) m.full_precision = config_detail::parse_bool(*full, "full_precision");
