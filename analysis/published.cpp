@@ -118,7 +118,8 @@ void read_methods(const std::string& path, Published& out) {
       m.match = std::find_if(out.methods.begin(), out.methods.end(), [&](const auto& o) { return o.name == name; })->match;
     }
     for (const auto& setting : settings_at(v, "match")) {
-      const auto at = std::find_if(m.match.begin(), m.match.end(), [&](const auto& s) { return s.first == setting.first; });
+      const auto at =
+          std::find_if(m.match.begin(), m.match.end(), [&](const auto& known) { return known.first == setting.first; });
       if (at == m.match.end())
         m.match.push_back(setting);
       else

@@ -1,5 +1,6 @@
 #include "experiments/engine/expand.h"
 
+#include <map>
 #include <set>
 
 #include "core/pipeline/pipeline_config.h"
@@ -208,6 +209,51 @@ TEST_F(ExpandTest, ShippedFilesResolve) {
     ++files;
   }
   EXPECT_GE(files, 4);
+}
+
+// Every baseline; SAGE-PTQ with and without compensation; three seeds of whatever is random, with one calibration.
+TEST_F(ExpandTest, Baselines) {
+  const std::filesystem::path configs =
+      std::filesystem::path(SAGE_TEST_DATA).parent_path().parent_path() / "experiments" / "configs";
+  const Expansion e = expand((configs / "baselines.yaml").string(), {}, registries_);
+  std::map<std::string, std::set<std::string>> seeds;  // label without seeds -> seeds
+  for (const Point& p : e.points) {
+    const std::string name = p.label.substr(0, p.label.find(", "));
+    seeds[name].insert(at(p, "seed") + "/" + (p.experiment.calibrates ? at(p, "calibration.seed") : "-"));
+    EXPECT_EQ(at(p, "calibration.samples"), p.experiment.calibrates ? "32" : "absent") << p.label;
+    EXPECT_EQ(p.experiment.calibrates, at(p, "pipeline.compensator.type") == "\"gptq\"" || name.starts_with("billm"))
+        << p.label;
+  }
+  const std::set<std::string> once{"0/-"}, weights{"0/-", "1/-", "2/-"}, calibrated{"0/0", "1/1", "2/2"};
+  for (const char* name : {"full precision", "rtn 4-bit row", "rtn 3-bit row", "rtn 2-bit row", "rtn_minmax_1bit"})
+    EXPECT_EQ(seeds[name], once) << name;
+  for (const char* name : {"sage_paper", "sage_honest", "sage_honest 2.9"})
+    EXPECT_EQ(seeds[name], weights) << name;
+  for (const char* name :
+       {"gptq 4-bit g128", "gptq 3-bit g128", "gptq 2-bit g128", "gptq 1-bit g128", "pb_llm_rowwise", "pb_llm_g128",
+        "billm_released", "billm_paper", "sage_paper + gptq", "sage_honest + gptq", "sage_honest 2.9 + gptq"})
+    EXPECT_EQ(seeds[name], calibrated) << name;
+  EXPECT_EQ(e.points.size(), 5u + 3 * 3 + 11 * 3);
+}
+
+// Files that need only --model: the published protocol, and every published preset once.
+TEST_F(ExpandTest, ModelFiles) {
+  const std::filesystem::path configs =
+      std::filesystem::path(SAGE_TEST_DATA).parent_path().parent_path() / "experiments" / "configs";
+  for (const char* file : {"opt_1.3b.yaml", "opt_6.7b.yaml", "llama2_7b.yaml", "llama3_8b.yaml"}) {
+    const Expansion e = expand((configs / file).string(), {}, registries_);
+    EXPECT_NE(e.name, "published-methods") << file;
+    EXPECT_EQ(e.points.size(), 18u) << file;
+    for (const Point& p : e.points) {
+      ASSERT_EQ(p.experiment.eval.size(), 1u);
+      EXPECT_EQ(p.experiment.eval[0].protocol, "gptq-2048");
+      EXPECT_EQ(p.experiment.eval[0].text, "wikitext2:test");
+      EXPECT_EQ(p.experiment.eval[0].windows, 0);
+      EXPECT_EQ(p.experiment.calibration.dataset, "c4:calibration");
+      EXPECT_EQ(p.experiment.calibration.samples, 128);
+      EXPECT_EQ(p.experiment.calibration.length_tokens, 2048);
+    }
+  }
 }
 
 TEST_F(ExpandTest, Quickstart) {
