@@ -1,0 +1,82 @@
+#include "kernels/cuda/device_backend.h"
+
+#include <fmt/format.h>
+
+#include "core/util/errors.h"
+#include "kernels/cuda/call.h"
+#include "kernels/cuda/status.h"
+
+namespace sage::cuda {
+namespace {
+
+constexpr int kOldestMajor = 8;  // the oldest architecture kernels are compiled for
+
+bool is_emulated(const Api& api) { return api.name() != "cuda"; }
+
+}  // namespace
+
+DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision)
+    : api_(std::move(api)), kernels_(kernels), precision_(precision) {
+  int count = 0;
+  check(*api_, api_->device_count(&count), "looking for a device");
+  if (count < 1)
+    throw ResourceError("{}: no device; expected at least one; see `sageptq doctor`, or use --device cpu", api_->name());
+  check(*api_, api_->device_info(0, &info_), "reading the properties of device 0");
+  if (info_.major < kOldestMajor)
+    throw ResourceError(
+        "{}: device 0 ({}) has compute capability {}.{}; expected {}.0 or newer; use another device (CUDA_VISIBLE_DEVICES), or "
+        "--device cpu",
+        api_->name(), info_.name, info_.major, info_.minor, kOldestMajor);
+  check(*api_, api_->set_device(0), "taking device 0");
+  memory_ = std::make_unique<DeviceMemory>(*api_, !is_emulated(*api_));
+  check(*api_, api_->create_stream(&compute_), "making the compute stream");
+  try {
+    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_);
+  } catch (...) {
+    static_cast<void>(api_->destroy_stream(compute_));
+    throw;
+  }
+}
+
+DeviceBackend::~DeviceBackend() {
+  static_cast<void>(api_->synchronize(compute_));
+  mirrors_.reset();
+  memory_.reset();
+  static_cast<void>(api_->destroy_stream(compute_));
+}
+
+std::string DeviceBackend::name() const {
+  switch (precision_) {
+    case Precision::kFloat32: break;
+    case Precision::kFloat16: return api_->name() + "-fp16";
+    case Precision::kBfloat16: return api_->name() + "-bf16";
+  }
+  return api_->name();
+}
+
+std::string DeviceBackend::description() const {
+  return fmt::format("{}, sm_{}{}, {:.1f} GB, {} multiprocessors", info_.name, info_.major, info_.minor,
+                     static_cast<double>(info_.total_bytes) / 1e9, info_.multiprocessors);
+}
+
+std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
+  return {memory_->take(bytes, compute_), [this](void* block) { memory_->give(block, compute_); }};
+}
+
+HeldMemory DeviceBackend::hold(WeightView w) const { return mirrors_->hold(w); }
+
+void DeviceBackend::copy(Pitched<const void*> from, Pitched<void*> to, int64_t width_bytes, int64_t rows) const {
+  if (width_bytes <= 0 || rows <= 0) return;
+  const bool from_device = memory_->owns(from.data), to_device = memory_->owns(to.data);
+  if (!from_device && !to_device) return Backend::copy(from, to, width_bytes, rows);
+  const Call call(*this, "copy");
+  const Direction direction = !from_device ? Direction::kToDevice : to_device ? Direction::kOnDevice : Direction::kToHost;
+  check(*api_, api_->copy(to.data, to.pitch_bytes, from.data, from.pitch_bytes, width_bytes, rows, direction, compute_),
+        "copy");
+  check(*api_, api_->synchronize(compute_), "copy");
+}
+
+DeviceMemoryUse DeviceBackend::device_memory() const { return memory_->use(); }
+void DeviceBackend::restart_peak() const { memory_->restart_peak(); }
+
+}  // namespace sage::cuda

@@ -1,0 +1,64 @@
+// Operations whose kernels are still to come.
+#include "core/util/errors.h"
+#include "kernels/cuda/device_backend.h"
+
+namespace sage::cuda {
+namespace {
+
+[[noreturn]] void pending(const char* operation) {
+  throw Error(ExitCode::kInternalError, fmt::format("{}: no kernel yet", operation));
+}
+
+}  // namespace
+
+// statistics.cpp
+MatrixStats DeviceBackend::matrix_stats(WeightView) const { pending("matrix_stats"); }
+float DeviceBackend::deviation_order_statistic(WeightView, float, int64_t) const { pending("deviation_order_statistic"); }
+BitMask DeviceBackend::deviation_above(WeightView, float, float) const { pending("deviation_above"); }
+void DeviceBackend::row_sq_sums(WeightView, std::span<double>) const { pending("row_sq_sums"); }
+void DeviceBackend::column_sq_sums(WeightView, std::span<double>) const { pending("column_sq_sums"); }
+MagnitudeHistogram DeviceBackend::magnitude_histogram(WeightView, const Selection&, int) const {
+  pending("magnitude_histogram");
+}
+void DeviceBackend::assign_by_magnitude(WeightView, std::span<const float>, uint8_t*) const { pending("assign_by_magnitude"); }
+void DeviceBackend::group_moments(WeightView, const Selection&, const GroupMap&, std::span<Moments>) const {
+  pending("group_moments");
+}
+double DeviceBackend::squared_distance(WeightView, WeightView) const { pending("squared_distance"); }
+void DeviceBackend::hadamard_rows(View<float>) const { pending("hadamard_rows"); }
+
+// forward.cpp
+void DeviceBackend::linear(WeightView, WeightView, std::span<const float>, View<float>) const { pending("linear"); }
+void DeviceBackend::rms_norm(WeightView, std::span<const float>, float, View<float>) const { pending("rms_norm"); }
+void DeviceBackend::layer_norm(WeightView, std::span<const float>, std::span<const float>, float, View<float>) const {
+  pending("layer_norm");
+}
+void DeviceBackend::rotary(View<float>, int, const RotaryTable&, int64_t) const { pending("rotary"); }
+void DeviceBackend::silu_mul(WeightView, WeightView, View<float>) const { pending("silu_mul"); }
+void DeviceBackend::relu(View<float>) const { pending("relu"); }
+
+// attention.cpp
+void DeviceBackend::attention(WeightView, WeightView, WeightView, const AttentionShape&, View<float>) const {
+  pending("attention");
+}
+
+// calibration.cpp
+void DeviceBackend::gram_update(WeightView, double, double, View<float>) const { pending("gram_update"); }
+void DeviceBackend::gram_update(WeightView, double, double, View<double>) const { pending("gram_update"); }
+
+// compensation.cpp
+void DeviceBackend::subtract_outer(std::span<const float>, std::span<const float>, View<float>) const {
+  pending("subtract_outer");
+}
+void DeviceBackend::subtract_product(WeightView, WeightView, View<float>) const { pending("subtract_product"); }
+
+// head.cpp
+void DeviceBackend::head_nll(WeightView, WeightView, std::span<const int32_t>, std::span<double>, std::span<int32_t>) const {
+  pending("head_nll");
+}
+void DeviceBackend::head_divergence(WeightView, WeightView, WeightView, WeightView, std::span<double>, std::span<uint8_t>,
+                                    std::span<const int32_t>, std::span<double>) const {
+  pending("head_divergence");
+}
+
+}  // namespace sage::cuda

@@ -1,0 +1,19 @@
+// Backend "cuda_on_cpu": the CUDA backend with its kernels executed on the CPU, thread by thread. For tests: it is a thousand
+// times slower than `cpu`.
+#pragma once
+
+#include <memory>
+
+#include "core/backend/backend.h"
+#include "kernels/cuda/device_backend.h"
+
+namespace sage {
+
+std::unique_ptr<Backend> make_cuda_on_cpu_backend(cuda::Precision precision = cuda::Precision::kFloat32);
+
+namespace cuda {
+// The kernels as the executor runs them.
+KernelTable emulated_kernels();
+}  // namespace cuda
+
+}  // namespace sage
