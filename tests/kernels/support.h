@@ -18,17 +18,20 @@
 #include "core/util/random.h"
 #include "kernels/backends.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
 
 namespace sage::test {
 
-// "reference", and "cpu-VARIANT" for every variant this machine can run.
+// "reference", "cpu-VARIANT" for every variant this machine can run, and the CUDA kernels executed on the CPU.
 inline std::vector<std::string> backend_names() {
   std::vector<std::string> out = {"reference"};
   for (const std::string& v : cpu_variants())
     out.push_back("cpu-" + v);
+  out.push_back("cuda_on_cpu");
   return out;
 }
 inline std::unique_ptr<Backend> backend(const std::string& name) {
+  if (name == "cuda_on_cpu") return make_cuda_on_cpu_backend();
   return name == "reference" ? make_backend(name) : make_cpu_backend(name.substr(4));
 }
 inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
