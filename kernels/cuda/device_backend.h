@@ -61,6 +61,7 @@ class DeviceBackend final : public Backend {
   void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const override;
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
+  void gelu(View<float> x) const override;
   void add(View<float> x, WeightView y) const override;
 
   void gram_update(WeightView x, double keep, double weight, View<float> gram) const override;
@@ -79,7 +80,6 @@ class DeviceBackend final : public Backend {
 
   // Products of the forward pass (products.cpp). operand(): the matrix on the device as numbers of operand_number(). With a
   // 16-bit kind it is converted there: a matrix that is held once, others at each call, so pass views as the caller gave them.
-  // Either way the rows of 16-bit numbers are contiguous, and the product is the same to the bit.
   Number operand_number() const;
   DeviceRows operand(Call& call, WeightView m) const;
   // y[T x m] = x[T x n] w[m x n]^T + beta y for operands x and w, summed in FP32; n > 0.

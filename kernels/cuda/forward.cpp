@@ -72,6 +72,13 @@ void DeviceBackend::relu(View<float> x) const {
   call.finish();
 }
 
+void DeviceBackend::gelu(View<float> x) const {
+  Call call(*this, "gelu");
+  const View<float> on_device = call.inout(x);
+  call.launched(kernels_.forward.gelu(on_device.data, on_device.ld, x.rows, x.cols, call.stream()));
+  call.finish();
+}
+
 void DeviceBackend::add(View<float> x, WeightView y) const {
   shapes::require(shapes::same(x, y), "add", "two matrices of one shape");
   Call call(*this, "add");
