@@ -17,8 +17,9 @@
 // Memory: (kQueries + kKeys) (kDim + 4) + kQueries (kKeys + 4) floats of shared memory; 88 KB at most. Rows are padded by 16
 // bytes, so that 16-byte accesses down a column of rows spread over all banks.
 //
-// Deterministic: each sum has one order, given by the shape. Masked weights are exact zeros, so a position that is not finite
-// shows, besides in later ones, at most in those of its own key tile (0 times infinity is NaN).
+// Deterministic: each sum has one order, given by the shape. A masked weight is an exact zero, and zero times infinity is NaN:
+// a value that is not finite shows at every position that sees it, and may show at others of a query tile that reads its key
+// tile.
 #pragma once
 
 #include "kernels/cuda/attention_kernels.h"
