@@ -23,12 +23,6 @@ std::string fault_of(const char* name, void (*kernel)(P...), A... more) {
   return message;
 }
 
-std::vector<float> results_of(void (*kernel)(float*), unsigned blocks = 1) {
-  DeviceBuffer<float> p(std::vector<float>(64, 0.0f));
-  EXPECT_EQ(launch("kernel", blocks, 64, 64 * sizeof(float), nullptr, kernel, p.data()), 0);
-  return p.download();
-}
-
 TEST(Faults, DivergentBarrier) {
   expect_words(fault_of("divergent_barrier", planted::divergent_barrier),
                {"kernel 'divergent_barrier', block (0,0,0): divergent barrier: thread (0,0,0)", place("first arm"),
@@ -80,6 +74,13 @@ TEST(Faults, DivergentCollective) {
                {"divergent collective", place("a shuffle"), place("a ballot"), "thread (0,0,0)", "thread (31,0,0)"});
 }
 
+TEST(Faults, MisalignedAccess) {
+  expect_words(fault_of("misaligned_load", planted::misaligned_load),
+               {"misaligned access: thread (0,0,0)", place("4 bytes off"), "multiple of 16"});
+  expect_words(fault_of("misaligned_store", planted::misaligned_store),
+               {"misaligned access", place("off too"), "multiple of 8"});
+}
+
 TEST(Faults, NameTheBlock) {
   for (int workers : {1, 3}) {
     const WithOptions scope({.workers = workers});
@@ -92,6 +93,12 @@ TEST(Faults, NameTheBlock) {
 }
 
 #ifndef KX_TEST_TSAN  // which would report these (races_test.cpp)
+std::vector<float> results_of(void (*kernel)(float*), unsigned blocks = 1) {
+  DeviceBuffer<float> p(std::vector<float>(64, 0.0f));
+  EXPECT_EQ(launch("kernel", blocks, 64, 64 * sizeof(float), nullptr, kernel, p.data()), 0);
+  return p.download();
+}
+
 TEST(Faults, UnwrittenDynamicSharedMemoryIsNan) {
   const std::vector<float> results = results_of(planted::reads_unwritten);
   for (unsigned i = 0; i < 64; ++i)

@@ -60,6 +60,13 @@ __global__ void fault_in_one_block(float* p, unsigned x, unsigned y) {
   p[threadIdx.x] = 1.0f;
 }
 
+__global__ void misaligned_load(float* p) {
+  p[0] = __ldg(reinterpret_cast<const float4*>(p + 1)).x;  // 4 bytes off
+}
+__global__ void misaligned_store(float* p) {
+  __stcs(reinterpret_cast<float2*>(p + 1), make_float2(0.0f, 0.0f));  // off too
+}
+
 // ---- synchronisation that is missing ----
 __global__ void reads_unwritten(float* p) {
   KX_DYNAMIC_SHARED(float, s);
@@ -126,10 +133,6 @@ __global__ void static_overrun(float* p) {
   through[threadIdx.x + 1] = 1.0f;  // past static
   __syncthreads();
   p[threadIdx.x] = s[threadIdx.x];
-}
-__global__ void misaligned_vector(const float* p, float* out) {
-  const float4 v = *reinterpret_cast<const float4*>(p + 1);  // 4 bytes off
-  out[threadIdx.x] = v.x;
 }
 
 }  // namespace KX_NAMESPACE
