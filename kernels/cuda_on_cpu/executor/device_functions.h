@@ -27,7 +27,7 @@ inline uint64_t to_bits(T value) {
 template <class T>
 inline T from_bits(uint64_t bits) {
   T value;
-  std::memcpy(&value, &bits, sizeof(value));
+  std::memcpy(static_cast<void*>(&value), &bits, sizeof(value));  // void: some have private members
   return value;
 }
 
