@@ -10,6 +10,8 @@ namespace sage::cuda {
 namespace {
 
 constexpr int kOldestMajor = 8;  // the oldest architecture kernels are compiled for
+// Slices of this size keep a device busy. Emulated ones are small, so that tests of moderate shapes go through several.
+constexpr size_t kSliceBytes = size_t{64} << 20, kEmulatedSliceBytes = size_t{256} << 10;
 
 bool is_emulated(const Api& api) { return api.name() != "cuda"; }
 
@@ -60,7 +62,7 @@ std::string DeviceBackend::description() const {
 }
 
 std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
-  return {memory_->take(bytes, compute_), [this](void* block) { memory_->give(block, compute_); }};
+  return {memory_->take(bytes, compute_, "allocate"), [this](void* block) { memory_->give(block, compute_); }};
 }
 
 HeldMemory DeviceBackend::hold(WeightView w) const { return mirrors_->hold(w); }
@@ -75,6 +77,8 @@ void DeviceBackend::copy(Pitched<const void*> from, Pitched<void*> to, int64_t w
         "copy");
   check(*api_, api_->synchronize(compute_), "copy");
 }
+
+size_t DeviceBackend::slice_bytes() const { return is_emulated(*api_) ? kEmulatedSliceBytes : kSliceBytes; }
 
 DeviceMemoryUse DeviceBackend::device_memory() const { return memory_->use(); }
 void DeviceBackend::restart_peak() const { memory_->restart_peak(); }

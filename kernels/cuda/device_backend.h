@@ -3,6 +3,8 @@
 //
 // Operations are in forward.cpp, attention.cpp, head.cpp, calibration.cpp, statistics.cpp and compensation.cpp. Each opens a
 // Call (call.h), which sends over what is not on the device yet, queues the work on the compute stream and brings results back.
+// A device that fails throws ResourceError out of the operation that notices; memory is given back, and unless the device's
+// context is lost, later operations work again.
 #pragma once
 
 #include <memory>
@@ -11,11 +13,14 @@
 
 #include "core/backend/backend.h"
 #include "kernels/cuda/api.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/mirrors.h"
 
 namespace sage::cuda {
+
+class Call;
 
 // What matrix products of the forward pass read. kFloat32 is the exact mode: FP32 without TF32. With a 16-bit kind, weights and
 // activations are rounded to it before each product and summed in FP32, as inference on such a device does.
@@ -71,6 +76,15 @@ class DeviceBackend final : public Backend {
 
  private:
   friend class Call;
+
+  // Products of the forward pass (products.cpp). operand(): the matrix on the device as a product reads it; pass views as the
+  // caller gave them.
+  DeviceRows operand(Call& call, WeightView m) const;
+  // y[T x m] = x[T x n] w[m x n]^T + beta y for operands x and w, summed in FP32; n > 0.
+  void multiply(Call& call, const DeviceRows& x, const DeviceRows& w, View<float> y, double beta = 0) const;
+
+  // Logits, and copies in double, exist in slices of at most so many bytes.
+  size_t slice_bytes() const;
 
   std::unique_ptr<Api> api_;
   const KernelTable kernels_;

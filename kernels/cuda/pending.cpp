@@ -42,23 +42,4 @@ void DeviceBackend::attention(WeightView, WeightView, WeightView, const Attentio
   pending("attention");
 }
 
-// calibration.cpp
-void DeviceBackend::gram_update(WeightView, double, double, View<float>) const { pending("gram_update"); }
-void DeviceBackend::gram_update(WeightView, double, double, View<double>) const { pending("gram_update"); }
-
-// compensation.cpp
-void DeviceBackend::subtract_outer(std::span<const float>, std::span<const float>, View<float>) const {
-  pending("subtract_outer");
-}
-void DeviceBackend::subtract_product(WeightView, WeightView, View<float>) const { pending("subtract_product"); }
-
-// head.cpp
-void DeviceBackend::head_nll(WeightView, WeightView, std::span<const int32_t>, std::span<double>, std::span<int32_t>) const {
-  pending("head_nll");
-}
-void DeviceBackend::head_divergence(WeightView, WeightView, WeightView, WeightView, std::span<double>, std::span<uint8_t>,
-                                    std::span<const int32_t>, std::span<double>) const {
-  pending("head_divergence");
-}
-
 }  // namespace sage::cuda
