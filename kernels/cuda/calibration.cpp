@@ -28,14 +28,14 @@ void DeviceBackend::gram_update(WeightView x, double keep, double weight, View<f
   call.finish();
 }
 
-// x is widened in slices of rows of slice_bytes() (64 MiB on a device).
+// x is widened in slices of rows of slice_bytes (64 MiB on a device).
 void DeviceBackend::gram_update(WeightView x, double keep, double weight, View<double> gram) const {
   shapes::gram_update(x, gram);
   if (x.cols == 0) return;
   Call call(*this, "gram_update");
   const View<double> c = call.inout(gram);
   const WeightView narrow = call.in(x);
-  const int64_t slice = std::max<int64_t>(1, static_cast<int64_t>(slice_bytes() / sizeof(double)) / x.cols);
+  const int64_t slice = std::max<int64_t>(1, static_cast<int64_t>(sizes_.slice_bytes / sizeof(double)) / x.cols);
   auto* wide = call.scratch<double>(std::min(slice, x.rows) * x.cols);
   int64_t first = 0;
   do {  // at least once: keep applies to an empty x, too

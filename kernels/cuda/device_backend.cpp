@@ -10,15 +10,11 @@ namespace sage::cuda {
 namespace {
 
 constexpr int kOldestMajor = 8;  // the oldest architecture kernels are compiled for
-// Slices of this size keep a device busy. Emulated ones are small, so that tests of moderate shapes go through several.
-constexpr size_t kSliceBytes = size_t{64} << 20, kEmulatedSliceBytes = size_t{256} << 10;
-
-bool is_emulated(const Api& api) { return api.name() != "cuda"; }
 
 }  // namespace
 
-DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision)
-    : api_(std::move(api)), kernels_(kernels), precision_(precision) {
+DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes)
+    : api_(std::move(api)), kernels_(kernels), precision_(precision), sizes_(sizes) {
   int count = 0;
   check(*api_, api_->device_count(&count), "looking for a device");
   if (count < 1)
@@ -30,10 +26,10 @@ DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Prec
         "--device cpu",
         api_->name(), info_.name, info_.major, info_.minor, kOldestMajor);
   check(*api_, api_->set_device(0), "taking device 0");
-  memory_ = std::make_unique<DeviceMemory>(*api_, !is_emulated(*api_));
+  memory_ = std::make_unique<DeviceMemory>(*api_, sizes_.keep_memory);
   check(*api_, api_->create_stream(&compute_), "making the compute stream");
   try {
-    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_);
+    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_, sizes_.pinned_bytes);
   } catch (...) {
     static_cast<void>(api_->destroy_stream(compute_));
     throw;
@@ -77,8 +73,6 @@ void DeviceBackend::copy(Pitched<const void*> from, Pitched<void*> to, int64_t w
         "copy");
   check(*api_, api_->synchronize(compute_), "copy");
 }
-
-size_t DeviceBackend::slice_bytes() const { return is_emulated(*api_) ? kEmulatedSliceBytes : kSliceBytes; }
 
 DeviceMemoryUse DeviceBackend::device_memory() const { return memory_->use(); }
 void DeviceBackend::restart_peak() const { memory_->restart_peak(); }

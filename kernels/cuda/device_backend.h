@@ -20,16 +20,23 @@
 
 namespace sage::cuda {
 
-class Call;
-
 // What matrix products of the forward pass read. kFloat32 is the exact mode: FP32 without TF32. With a 16-bit kind, weights and
 // activations are rounded to it before each product and summed in FP32, as inference on such a device does.
 enum class Precision { kFloat32, kFloat16, kBfloat16 };
 
+// How much memory is taken at once. The defaults keep a device busy.
+struct DeviceSizes {
+  bool keep_memory = true;                 // DeviceMemory's keep
+  size_t slice_bytes = size_t{64} << 20;   // logits, and copies in double, exist in slices of at most so many bytes
+  size_t pinned_bytes = size_t{16} << 20;  // of each of the two buffers that held memory goes through
+};
+
+class Call;
+
 class DeviceBackend final : public Backend {
  public:
   // Takes device 0. ResourceError: no device, or one that is too old.
-  DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision);
+  DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes = {});
   ~DeviceBackend() override;
 
   std::string name() const override;  // "cuda", "cuda-bf16"; with the executor "cuda_on_cpu"
@@ -83,12 +90,10 @@ class DeviceBackend final : public Backend {
   // y[T x m] = x[T x n] w[m x n]^T + beta y for operands x and w, summed in FP32; n > 0.
   void multiply(Call& call, const DeviceRows& x, const DeviceRows& w, View<float> y, double beta = 0) const;
 
-  // Logits, and copies in double, exist in slices of at most so many bytes.
-  size_t slice_bytes() const;
-
   std::unique_ptr<Api> api_;
   const KernelTable kernels_;
   const Precision precision_;
+  const DeviceSizes sizes_;
   DeviceInfo info_;
   // The device's state changes with every operation, which is const to its caller.
   mutable std::mutex mutex_;  // one operation at a time

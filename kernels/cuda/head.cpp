@@ -1,4 +1,4 @@
-// The output head. Logits exist only as tiles of slice_bytes() in all (64 MiB on a device), of at most 2048 positions and, for
+// The output head. Logits exist only as tiles of slice_bytes in all (64 MiB on a device), of at most 2048 positions and, for
 // as many, 8192 tokens; a divergence has two tiles of half of that. Slices of the vocabulary are the outer loop: a head in host
 // memory is sent over once, a slice at a time, and kept no longer.
 #include <algorithm>
@@ -67,7 +67,7 @@ void DeviceBackend::head_nll(WeightView hidden, WeightView head, std::span<const
   }
   auto* state = call.scratch<SoftmaxState>(positions);
   auto* logit = call.scratch<float>(positions);
-  const Tile tile = tile_of(positions, head.rows, slice_bytes());
+  const Tile tile = tile_of(positions, head.rows, sizes_.slice_bytes);
   auto* logits = call.scratch<float>(tile.positions * tile.tokens);
   for (int64_t v0 = 0; v0 < head.rows && positions > 0; v0 += tile.tokens) {
     const int64_t v1 = std::min(head.rows, v0 + tile.tokens);
@@ -105,7 +105,7 @@ void DeviceBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, 
   const WeightView rows_ref = call.in(hidden_ref), rows = call.in(hidden);
   auto *state_ref = call.scratch<SoftmaxState>(positions), *state = call.scratch<SoftmaxState>(positions);
   auto* logit = call.scratch<float>(positions);
-  const Tile tile = tile_of(positions, head.rows, slice_bytes() / 2);
+  const Tile tile = tile_of(positions, head.rows, sizes_.slice_bytes / 2);
   auto *logits_ref = call.scratch<float>(tile.positions * tile.tokens),
        *logits = call.scratch<float>(tile.positions * tile.tokens);
   for (int64_t v0 = 0; v0 < head.rows && positions > 0; v0 += tile.tokens) {

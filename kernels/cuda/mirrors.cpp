@@ -20,7 +20,8 @@ bool covers(WeightView whole, WeightView part) {
 
 }  // namespace
 
-Mirrors::Mirrors(Api& api, DeviceMemory& memory, Stream compute) : api_(api), memory_(memory), compute_(compute) {
+Mirrors::Mirrors(Api& api, DeviceMemory& memory, Stream compute, size_t pinned_bytes)
+    : api_(api), memory_(memory), compute_(compute), pinned_bytes_(pinned_bytes) {
   check(api_, api_.create_stream(&transfer_), "making the transfer stream");
 }
 
@@ -74,18 +75,18 @@ void Mirrors::send(WeightView w, float* device) {
   for (size_t b = 0; b < pinned_.size(); ++b)
     if (pinned_[b] == nullptr) {
       check(api_, api_.create_event(&free_again_[b]), "hold: making an event");
-      const Status s = api_.allocate_pinned(&pinned_[b], kPinnedBytes);
+      const Status s = api_.allocate_pinned(&pinned_[b], pinned_bytes_);
       if (!s.ok()) {
         static_cast<void>(api_.destroy_event(std::exchange(free_again_[b], nullptr)));
         pinned_[b] = nullptr;
         throw ResourceError(
             "{}: hold: taking {:.1f} MB of pinned host memory failed: {}; expected enough free host memory; close other "
             "programs",
-            api_.name(), static_cast<double>(kPinnedBytes) / 1e6, api_.describe(s));
+            api_.name(), static_cast<double>(pinned_bytes_) / 1e6, api_.describe(s));
       }
     }
   // Stretches of whole rows; a row that is too long for a buffer goes in pieces.
-  const int64_t capacity = static_cast<int64_t>(kPinnedBytes / sizeof(float));
+  const int64_t capacity = static_cast<int64_t>(pinned_bytes_ / sizeof(float));
   const int64_t piece = std::min(w.cols, capacity), rows_at_once = std::max<int64_t>(1, capacity / w.cols);
   size_t b = 0;
   for (int64_t i = 0; i < w.rows; i += rows_at_once)

@@ -1,7 +1,7 @@
 // Copies on the device of host memory that is held (Backend::hold): sent over once, on a stream of their own, while the compute
 // stream works on something else.
 //
-// Pageable host memory goes through two pinned buffers of kPinnedBytes, filled and sent in turns: the host's copy into one runs
+// Pageable host memory goes through two pinned buffers, filled and sent in turns: the host's copy into one runs
 // beside the bus transfer from the other, and both beside the kernels of the compute stream.
 #pragma once
 
@@ -20,8 +20,8 @@ namespace sage::cuda {
 
 class Mirrors {
  public:
-  // All references must outlive the object, and it whatever hold() gave.
-  Mirrors(Api& api, DeviceMemory& memory, Stream compute);
+  // All references must outlive the object, and it whatever hold() gave. pinned_bytes: of each buffer, at least a float.
+  Mirrors(Api& api, DeviceMemory& memory, Stream compute, size_t pinned_bytes);
   ~Mirrors();
   Mirrors(const Mirrors&) = delete;
   Mirrors& operator=(const Mirrors&) = delete;
@@ -59,7 +59,6 @@ class Mirrors {
   }
 
  private:
-  static constexpr size_t kPinnedBytes = size_t{16} << 20;
   struct Mirror {
     WeightView host;
     float* device = nullptr;  // host.cols elements from row to row
@@ -77,6 +76,7 @@ class Mirrors {
   Api& api_;
   DeviceMemory& memory_;
   const Stream compute_;
+  const size_t pinned_bytes_;
   Stream transfer_ = nullptr;
   std::mutex transfer_mutex_;  // of the pinned buffers
   std::array<void*, 2> pinned_ = {};

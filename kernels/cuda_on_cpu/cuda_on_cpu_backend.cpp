@@ -10,7 +10,8 @@ cuda::KernelTable cuda::emulated_kernels() {
 }
 
 std::unique_ptr<Backend> make_cuda_on_cpu_backend(cuda::Precision precision) {
-  return std::make_unique<cuda::DeviceBackend>(cuda::make_emulated_api(), cuda::emulated_kernels(), precision);
+  return std::make_unique<cuda::DeviceBackend>(cuda::make_emulated_api(), cuda::emulated_kernels(), precision,
+                                               cuda::kEmulatedSizes);
 }
 
 }  // namespace sage
