@@ -57,6 +57,11 @@ std::vector<double> script(const Backend& backend) {
   keep(to_host(backend, device.view()).view());
   keep(to_host(backend, other.view()).view());
 
+  Matrix logits(kPositions, kTokens);
+  const std::vector<float> bias = {1, 2, 3, 4, 5, 6};
+  backend.linear(device.view(), head.view(), bias, logits.view());
+  keep(logits.view());
+
   std::vector<double> nll(kPositions), kl(kPositions);
   std::vector<int32_t> top(kPositions);
   std::vector<uint8_t> agree(kPositions);
@@ -93,6 +98,7 @@ struct Failure {
   Status status;
   bool sticky;
   bool keep_memory;
+  cuda::Precision precision = cuda::Precision::kFloat32;
   friend std::ostream& operator<<(std::ostream& out, const Failure& f) { return out << f.name; }
 };
 const Failure kFailures[] = {
@@ -103,18 +109,20 @@ const Failure kFailures[] = {
     {"IllegalAddressForGood", {700}, true, false},
     {"IllegalAddressForGoodWithKeptBlocks", {700}, true, true},
     {"CublasFailure", {13, Status::Library::kBlas}, false, true},
+    {"LaunchFailureInBfloat16", {719}, false, true, cuda::Precision::kBfloat16},
 };
 
 class Failures : public testing::TestWithParam<Failure> {};
 INSTANTIATE_TEST_SUITE_P(Kinds, Failures, testing::ValuesIn(kFailures),
                          [](const testing::TestParamInfo<Failure>& info) { return info.param.name; });
 
-std::unique_ptr<cuda::DeviceBackend> make(const std::shared_ptr<Faults>& faults, bool keep_memory) {
+std::unique_ptr<cuda::DeviceBackend> make(const std::shared_ptr<Faults>& faults, bool keep_memory,
+                                          cuda::Precision precision = cuda::Precision::kFloat32) {
   cuda::DeviceSizes sizes = cuda::kEmulatedSizes;
   sizes.keep_memory = keep_memory;
   sizes.pinned_bytes = 1024;
   return std::make_unique<cuda::DeviceBackend>(make_faulty_api(cuda::make_emulated_api(), faults), cuda::emulated_kernels(),
-                                               cuda::Precision::kFloat32, sizes);
+                                               precision, sizes);
 }
 
 TEST_P(Failures, AtEveryCall) {
@@ -123,13 +131,15 @@ TEST_P(Failures, AtEveryCall) {
   const std::string code = cuda::make_emulated_api()->describe(failure.status);
   std::vector<double> expected;
   int64_t calls = 0;
+  // bfloat16 has 8 bits; what it rounds here has magnitudes up to about 10.
+  const double tolerance = failure.precision == cuda::Precision::kFloat32 ? 1e-5 : 0.1;
   {
     const auto faults = std::make_shared<Faults>();
-    expected = script(*make(faults, failure.keep_memory));
+    expected = script(*make(faults, failure.keep_memory, failure.precision));
     calls = faults->calls();
     ASSERT_EQ(expected.size(), reference.size());
     for (size_t i = 0; i < expected.size(); ++i)
-      ASSERT_NEAR(expected[i], reference[i], 1e-5 * (1 + std::fabs(reference[i]))) << i;
+      ASSERT_NEAR(expected[i], reference[i], tolerance * (1 + std::fabs(reference[i]))) << i;
   }
   int64_t reported = 0, recovered = 0;
   for (int64_t n = 1; n <= calls + 1; ++n) {
@@ -139,7 +149,7 @@ TEST_P(Failures, AtEveryCall) {
     std::unique_ptr<cuda::DeviceBackend> backend;
     bool threw = false;
     try {
-      backend = make(faults, failure.keep_memory);
+      backend = make(faults, failure.keep_memory, failure.precision);
       const std::vector<double> got = script(*backend);
       EXPECT_EQ(got, expected);
     } catch (const ResourceError& e) {
