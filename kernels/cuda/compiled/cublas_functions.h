@@ -10,6 +10,7 @@ struct CublasFunctions {
   decltype(&cublasDestroy) destroy = nullptr;
   decltype(&cublasSetStream) set_stream = nullptr;
   decltype(&cublasSetMathMode) set_math_mode = nullptr;
+  decltype(&cublasGetStatusName) status_name = nullptr;
   decltype(&cublasGetStatusString) status_string = nullptr;
   decltype(&cublasSgemm_64) sgemm = nullptr;
   decltype(&cublasDgemm_64) dgemm = nullptr;

@@ -38,13 +38,14 @@ std::shared_ptr<const CublasFunctions> load_cublas(const std::vector<std::string
     throw ResourceError(
         "cuBLAS: not found ({}); expected {}; install libcublas of CUDA {} (Debian and Ubuntu: libcublas-{}-*), or name its "
         "folder "
-        "in LD_LIBRARY_PATH",
+        "in LD_LIBRARY_PATH, or use --device cpu",
         refusals, kFile, CUBLAS_VER_MAJOR, CUBLAS_VER_MAJOR);
   auto f = std::make_shared<CublasFunctions>();
   find(library, SAGE_SYMBOL(cublasCreate), &f->create);
   find(library, SAGE_SYMBOL(cublasDestroy), &f->destroy);
   find(library, SAGE_SYMBOL(cublasSetStream), &f->set_stream);
   find(library, SAGE_SYMBOL(cublasSetMathMode), &f->set_math_mode);
+  find(library, SAGE_SYMBOL(cublasGetStatusName), &f->status_name);
   find(library, SAGE_SYMBOL(cublasGetStatusString), &f->status_string);
   find(library, SAGE_SYMBOL(cublasSgemm_64), &f->sgemm);
   find(library, SAGE_SYMBOL(cublasDgemm_64), &f->dgemm);

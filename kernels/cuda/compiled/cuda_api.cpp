@@ -42,9 +42,11 @@ class CudaApi final : public Api {
 
   std::string name() const override { return "cuda"; }
   std::string describe(Status s) const override {
-    if (s.library == Status::Library::kBlas)
-      return blas_ == nullptr ? fmt::format("cuBLAS status {}", s.code)
-                              : fmt::format("{} ({})", blas_->status_string(static_cast<cublasStatus_t>(s.code)), s.code);
+    if (s.library == Status::Library::kBlas) {
+      if (blas_ == nullptr) return fmt::format("cuBLAS status {}", s.code);
+      const auto status = static_cast<cublasStatus_t>(s.code);
+      return fmt::format("{} ({}): {}", blas_->status_name(status), s.code, blas_->status_string(status));
+    }
     const auto error = static_cast<cudaError_t>(s.code);
     return fmt::format("{} ({}): {}", cudaGetErrorName(error), s.code, cudaGetErrorString(error));
   }
