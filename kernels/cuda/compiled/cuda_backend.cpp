@@ -9,7 +9,7 @@ namespace {
 
 cuda::KernelTable compiled_kernels() {
   return {cuda::compiled_forward_kernels(), cuda::compiled_attention_kernels(), cuda::compiled_head_kernels(),
-          cuda::compiled_statistics_kernels()};
+          cuda::compiled_statistics_kernels(), cuda::compiled_calibration_kernels()};
 }
 
 }  // namespace
