@@ -5,20 +5,15 @@
 #include "kernels/cuda/status.h"
 
 namespace sage::cuda {
-namespace {
 
-bool is_emulated(const Api& api) { return api.name() != "cuda"; }
-
-}  // namespace
-
-DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision)
-    : api_(std::move(api)), kernels_(kernels), precision_(precision) {
+DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes)
+    : api_(std::move(api)), kernels_(kernels), precision_(precision), sizes_(sizes) {
   info_ = require_device(*api_);
   check(*api_, api_->set_device(0), "taking device 0");
-  memory_ = std::make_unique<DeviceMemory>(*api_, !is_emulated(*api_));
+  memory_ = std::make_unique<DeviceMemory>(*api_, sizes_.keep_memory);
   check(*api_, api_->create_stream(&compute_), "making the compute stream");
   try {
-    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_);
+    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_, sizes_.pinned_bytes);
   } catch (...) {
     static_cast<void>(api_->destroy_stream(compute_));
     throw;
@@ -44,7 +39,7 @@ std::string DeviceBackend::name() const {
 std::string DeviceBackend::description() const { return words(info_); }
 
 std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
-  return {memory_->take(bytes, compute_), [this](void* block) { memory_->give(block, compute_); }};
+  return {memory_->take(bytes, compute_, "allocate"), [this](void* block) { memory_->give(block, compute_); }};
 }
 
 HeldMemory DeviceBackend::hold(WeightView w) const { return mirrors_->hold(w); }
