@@ -1,7 +1,7 @@
 # Finds CUDA. Afterwards SAGE_HAVE_CUDA says whether the device backend is built, and sage_cuda_options holds nvcc's options.
 #
 #   SAGE_CUDA=AUTO|ON|OFF       AUTO builds it where nvcc is found; ON without nvcc is an error
-#   SAGE_CUDA_ARCHITECTURES     as CMAKE_CUDA_ARCHITECTURES; one of them (say 89-real) shortens the build fourfold
+#   SAGE_CUDA_ARCHITECTURES     as CMAKE_CUDA_ARCHITECTURES; one of them (say 89-real) shortens the build
 #
 # nvcc is looked for in CMAKE_CUDA_COMPILER, CUDACXX, CUDA_HOME, CUDA_PATH, PATH and /usr/local/cuda. The runtime is linked statically,
 # cuBLAS is loaded when a device is taken, and the driver library is never linked: the program starts on machines without any.

@@ -12,6 +12,7 @@
 #include "core/util/random.h"
 #include "kernels/cuda/compiled/cuda_api.h"
 #include "kernels/cuda/compiled/cuda_backend.h"
+#include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
 #include "kernels/cuda_on_cpu/emulated_api.h"
 #include "tests/cuda_compiled/fake_cublas/fake_cublas.h"
 
@@ -190,9 +191,37 @@ TEST(CudaApi, WithoutADeviceEveryCallSaysSo) {
   }
 }
 
+// Which members of a family are set; families are structs of function pointers.
+template <class Family>
+std::vector<bool> filled(const Family& family) {
+  std::vector<bool> out;
+  if constexpr (!std::is_empty_v<Family>) {
+    static_assert(sizeof(Family) % sizeof(void*) == 0);
+    std::vector<void*> pointers(sizeof(Family) / sizeof(void*));
+    std::memcpy(pointers.data(), &family, sizeof(Family));
+    for (void* p : pointers)
+      out.push_back(p != nullptr);
+  }
+  return out;
+}
+
+// On the CPU every test calls through the emulated table; that the other has no hole can be seen without a device.
+TEST(CompiledKernels, AreThoseTheExecutorRuns) {
+  const KernelTable emulated = emulated_kernels(), compiled = compiled_kernels();
+  const auto& [forward, attention, head, statistics, calibration] =
+      emulated;  // does not compile when a family is added and not compared
+  EXPECT_EQ(filled(compiled.forward), filled(forward));
+  EXPECT_EQ(filled(compiled.attention), filled(attention));
+  EXPECT_EQ(filled(compiled.head), filled(head));
+  EXPECT_EQ(filled(compiled.statistics), filled(statistics));
+  EXPECT_EQ(filled(compiled.calibration), filled(calibration));
+  EXPECT_EQ(filled(forward), std::vector<bool>(sizeof(ForwardKernels) / sizeof(void*), true));
+}
+
 TEST(Cublas, OfTheToolkitIsFoundAndHasAllEntryPoints) {
   const std::unique_ptr<Api> api = make_cuda_api(load_cublas());
-  EXPECT_EQ(api->describe({kNotInitialized, Status::Library::kBlas}), "CUBLAS_STATUS_NOT_INITIALIZED (1): the library was not initialized");
+  EXPECT_EQ(api->describe({kNotInitialized, Status::Library::kBlas}),
+            "CUBLAS_STATUS_NOT_INITIALIZED (1): the library was not initialized");
 }
 
 TEST(Cublas, AbsentItSaysWhatToInstall) {

@@ -5,14 +5,11 @@
 #include "kernels/cuda/device_choice.h"
 
 namespace sage {
-namespace {
 
-cuda::KernelTable compiled_kernels() {
-  return {cuda::compiled_forward_kernels(), cuda::compiled_attention_kernels(), cuda::compiled_head_kernels(),
-          cuda::compiled_statistics_kernels(), cuda::compiled_calibration_kernels()};
+cuda::KernelTable cuda::compiled_kernels() {
+  return {compiled_forward_kernels(), compiled_attention_kernels(), compiled_head_kernels(), compiled_statistics_kernels(),
+          compiled_calibration_kernels()};
 }
-
-}  // namespace
 
 CudaBuild cuda_build() { return {true, SAGE_CUDA_TOOLKIT, SAGE_CUDA_COMPILED_FOR, cuda::driver_version()}; }
 
@@ -31,7 +28,7 @@ BackendStatus cuda_status() {
 std::unique_ptr<Backend> make_cuda_backend(cuda::Precision precision) {
   std::unique_ptr<cuda::Api> api = cuda::make_cuda_api();
   cuda::require_device(*api);  // before cuBLAS, whose absence matters only where there is a device
-  return std::make_unique<cuda::DeviceBackend>(cuda::make_cuda_api(cuda::load_cublas()), compiled_kernels(), precision);
+  return std::make_unique<cuda::DeviceBackend>(cuda::make_cuda_api(cuda::load_cublas()), cuda::compiled_kernels(), precision);
 }
 
 }  // namespace sage

@@ -25,4 +25,9 @@ BackendStatus cuda_status();
 // Takes device 0 and loads cuBLAS. ResourceError with cuda_status()'s reason.
 std::unique_ptr<Backend> make_cuda_backend(cuda::Precision precision = cuda::Precision::kFloat32);
 
+namespace cuda {
+// The kernels as nvcc compiled them; only in builds with CUDA.
+KernelTable compiled_kernels();
+}  // namespace cuda
+
 }  // namespace sage
