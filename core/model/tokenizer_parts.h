@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -117,5 +118,19 @@ struct Loaded {
   std::vector<bool> used, special;     // by id
 };
 Loaded load_tokenizer(std::string_view json, const std::string& name);
+// A GPT-2 style folder without tokenizer.json. files: contents by file name (vocab.json, merges.txt and what is there of
+// kGpt2Files); name: the folder, for messages.
+Loaded load_gpt2_tokenizer(const std::map<std::string, std::string>& files, const std::string& name);
+inline constexpr const char* kGpt2Files[] = {"vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json",
+                                             "tokenizer_config.json"};
+
+// Steps the two have in common.
+class Node;
+inline constexpr const char* kMergesVersion = "#version";  // begins the first of the merges, which is none
+void read_vocabulary(const Node& node, Bpe& bpe);          // {"token": id, ...}
+std::pair<std::string, std::string> split_merge(const Node& where, const std::string& line);  // "a b"
+void add_merge(const Node& where, const std::string& left, const std::string& right, uint32_t rank, Bpe& bpe);
+// t.model is there; fills everything about added tokens and ids. added: null, or a list as in tokenizer.json.
+void list_tokens(const Node& added, Loaded& t);
 
 }  // namespace sage::tok

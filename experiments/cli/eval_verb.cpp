@@ -105,7 +105,7 @@ ExitCode run(const Program& program, const po::variables_map& given) {
   const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
   const std::string folder = resolve_model_path(given["model"].as<std::string>());
   const std::unique_ptr<WeightSource> source = open_model(folder, program.registries, *backend);
-  const Tokenizer tokenizer = Tokenizer::from_file(folder + "/tokenizer.json");
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder);
   const TokenWindows windows = make_windows(tokenizer, load_text(given["text"].as<std::string>()), protocol, limit);
   EvalOptions options;
   options.hidden_budget_bytes = static_cast<uint64_t>(budget_mib) << 20;
@@ -142,7 +142,7 @@ Verb eval_verb() {
       names += (names.empty() ? "" : ", ") + n;
     auto add = options.add_options();
     add("model", po::value<std::string>()->required(),
-        "model directory with tokenizer.json; `default` = the fetched default model");
+        "model directory with its tokenizer; `default` = the fetched default model");
     add("text", po::value<std::string>()->default_value("default:test"),
         ("a file (.txt, .jsonl, .gz), or one of " + names).c_str());
     add("protocol", po::value<std::string>()->default_value("gptq-2048"),

@@ -27,21 +27,6 @@ void DeviceBackend::group_moments(WeightView, const Selection&, const GroupMap&,
 double DeviceBackend::squared_distance(WeightView, WeightView) const { pending("squared_distance"); }
 void DeviceBackend::hadamard_rows(View<float>) const { pending("hadamard_rows"); }
 
-// forward.cpp
-void DeviceBackend::linear(WeightView, WeightView, std::span<const float>, View<float>) const { pending("linear"); }
-void DeviceBackend::rms_norm(WeightView, std::span<const float>, float, View<float>) const { pending("rms_norm"); }
-void DeviceBackend::layer_norm(WeightView, std::span<const float>, std::span<const float>, float, View<float>) const {
-  pending("layer_norm");
-}
-void DeviceBackend::rotary(View<float>, int, const RotaryTable&, int64_t) const { pending("rotary"); }
-void DeviceBackend::silu_mul(WeightView, WeightView, View<float>) const { pending("silu_mul"); }
-void DeviceBackend::relu(View<float>) const { pending("relu"); }
-
-// attention.cpp
-void DeviceBackend::attention(WeightView, WeightView, WeightView, const AttentionShape&, View<float>) const {
-  pending("attention");
-}
-
 // calibration.cpp
 void DeviceBackend::gram_update(WeightView, double, double, View<float>) const { pending("gram_update"); }
 void DeviceBackend::gram_update(WeightView, double, double, View<double>) const { pending("gram_update"); }

@@ -1,5 +1,6 @@
 // The functions of CUDA C++ that kernels call, on the CPU, with CUDA's names in the global namespace, as CUDA has them.
-// Results are those of the device bit for bit, except for __expf, __logf, __fdividef and rsqrtf, which devices approximate.
+// Results are those of the device bit for bit, except for __expf, __logf, __fdividef and rsqrtf, which devices approximate, and
+// for sincospi, which is off by a rounding or two.
 #pragma once
 
 #include <math.h>
@@ -275,6 +276,13 @@ inline float __fdividef(float a, float b) { return a / b; }
 // glibc declares functions of these two names for its own use; nothing else calls them.
 inline float __expf(float v) noexcept { return std::exp(v); }
 inline float __logf(float v) noexcept { return std::log(v); }
+
+// sin and cos of pi v.
+inline void sincospi(double v, double* sine, double* cosine) {
+  const double angle = 3.14159265358979323846 * std::remainder(v, 2.0);
+  *sine = std::sin(angle);
+  *cosine = std::cos(angle);
+}
 
 // Of two floats, NaN loses, as fmax has it and CUDA's max too.
 template <class A, class B>
