@@ -11,12 +11,10 @@ namespace {
 
 constexpr int kOldestMajor = 8;  // the oldest architecture kernels are compiled for
 
-bool is_emulated(const Api& api) { return api.name() != "cuda"; }
-
 }  // namespace
 
-DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision)
-    : api_(std::move(api)), kernels_(kernels), precision_(precision) {
+DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes)
+    : api_(std::move(api)), kernels_(kernels), precision_(precision), sizes_(sizes) {
   int count = 0;
   check(*api_, api_->device_count(&count), "looking for a device");
   if (count < 1)
@@ -28,10 +26,10 @@ DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Prec
         "--device cpu",
         api_->name(), info_.name, info_.major, info_.minor, kOldestMajor);
   check(*api_, api_->set_device(0), "taking device 0");
-  memory_ = std::make_unique<DeviceMemory>(*api_, !is_emulated(*api_));
+  memory_ = std::make_unique<DeviceMemory>(*api_, sizes_.keep_memory);
   check(*api_, api_->create_stream(&compute_), "making the compute stream");
   try {
-    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_);
+    mirrors_ = std::make_unique<Mirrors>(*api_, *memory_, compute_, sizes_.pinned_bytes);
   } catch (...) {
     static_cast<void>(api_->destroy_stream(compute_));
     throw;
@@ -60,7 +58,7 @@ std::string DeviceBackend::description() const {
 }
 
 std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
-  return {memory_->take(bytes, compute_), [this](void* block) { memory_->give(block, compute_); }};
+  return {memory_->take(bytes, compute_, "allocate"), [this](void* block) { memory_->give(block, compute_); }};
 }
 
 HeldMemory DeviceBackend::hold(WeightView w) const { return mirrors_->hold(w); }

@@ -3,6 +3,8 @@
 //
 // Operations are in forward.cpp, attention.cpp, head.cpp, calibration.cpp, statistics.cpp and compensation.cpp. Each opens a
 // Call (call.h), which sends over what is not on the device yet, queues the work on the compute stream and brings results back.
+// A device that fails throws ResourceError out of the operation that notices; memory is given back, and unless the device's
+// context is lost, later operations work again.
 #pragma once
 
 #include <memory>
@@ -24,12 +26,19 @@ namespace sage::cuda {
 // limit.
 enum class Precision { kFloat32, kFloat16, kBfloat16 };
 
+// How much memory is taken at once. The defaults keep a device busy.
+struct DeviceSizes {
+  bool keep_memory = true;                 // DeviceMemory's keep
+  size_t slice_bytes = size_t{64} << 20;   // logits, and copies in double, exist in slices of at most so many bytes
+  size_t pinned_bytes = size_t{16} << 20;  // of each of the two buffers that held memory goes through
+};
+
 class Call;
 
 class DeviceBackend final : public Backend {
  public:
   // Takes device 0. ResourceError: no device, or one that is too old.
-  DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision);
+  DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes = {});
   ~DeviceBackend() override;
 
   std::string name() const override;  // "cuda", "cuda-bf16"; with the executor "cuda_on_cpu"
@@ -88,6 +97,7 @@ class DeviceBackend final : public Backend {
   std::unique_ptr<Api> api_;
   const KernelTable kernels_;
   const Precision precision_;
+  const DeviceSizes sizes_;
   DeviceInfo info_;
   // The device's state changes with every operation, which is const to its caller.
   mutable std::mutex mutex_;  // one operation at a time

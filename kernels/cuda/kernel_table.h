@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_kernels.h"
+#include "kernels/cuda/calibration_kernels.h"
 #include "kernels/cuda/forward_kernels.h"
 #include "kernels/cuda/head_kernels.h"
 #include "kernels/cuda/statistics_kernels.h"
@@ -17,6 +18,7 @@ struct KernelTable {
   AttentionKernels attention;
   HeadKernels head;
   StatisticsKernels statistics;
+  CalibrationKernels calibration;
 };
 
 }  // namespace sage::cuda

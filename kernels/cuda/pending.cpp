@@ -27,23 +27,4 @@ void DeviceBackend::group_moments(WeightView, const Selection&, const GroupMap&,
 double DeviceBackend::squared_distance(WeightView, WeightView) const { pending("squared_distance"); }
 void DeviceBackend::hadamard_rows(View<float>) const { pending("hadamard_rows"); }
 
-// calibration.cpp
-void DeviceBackend::gram_update(WeightView, double, double, View<float>) const { pending("gram_update"); }
-void DeviceBackend::gram_update(WeightView, double, double, View<double>) const { pending("gram_update"); }
-
-// compensation.cpp
-void DeviceBackend::subtract_outer(std::span<const float>, std::span<const float>, View<float>) const {
-  pending("subtract_outer");
-}
-void DeviceBackend::subtract_product(WeightView, WeightView, View<float>) const { pending("subtract_product"); }
-
-// head.cpp
-void DeviceBackend::head_nll(WeightView, WeightView, std::span<const int32_t>, std::span<double>, std::span<int32_t>) const {
-  pending("head_nll");
-}
-void DeviceBackend::head_divergence(WeightView, WeightView, WeightView, WeightView, std::span<double>, std::span<uint8_t>,
-                                    std::span<const int32_t>, std::span<double>) const {
-  pending("head_divergence");
-}
-
 }  // namespace sage::cuda

@@ -34,6 +34,8 @@ inline std::unique_ptr<Backend> backend(const std::string& name) {
   if (name == "cuda_on_cpu") return make_cuda_on_cpu_backend();
   return name == "reference" ? make_backend(name) : make_cpu_backend(name.substr(4));
 }
+// Executes kernels thread by thread, about a thousand times slower than the others: large cases are cut down for it.
+inline bool is_emulated(const std::string& name) { return name == "cuda_on_cpu"; }
 inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
   std::string s = info.param;
   std::replace(s.begin(), s.end(), '-', '_');
