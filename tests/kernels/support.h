@@ -19,6 +19,7 @@
 #include "kernels/backends.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
+#include "kernels/cuda_on_cpu/executor/engine.h"
 
 namespace sage::test {
 
@@ -50,11 +51,17 @@ inline uint64_t seed() {
 
 class Threads {
  public:
-  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n); }
-  ~Threads() { omp_set_num_threads(before_); }
+  explicit Threads(int n) : before_(omp_get_max_threads()), workers_before_(kx::options().workers) {
+    omp_set_num_threads(n);
+    kx::options().workers = n;
+  }
+  ~Threads() {
+    omp_set_num_threads(before_);
+    kx::options().workers = workers_before_;
+  }
 
  private:
-  int before_;
+  int before_, workers_before_;
 };
 
 // A view into a larger matrix whose other elements are NaN: a kernel that reads outside gives itself away.
@@ -137,6 +144,14 @@ inline std::vector<Shape> shapes() {
   return {{0, 5, 0},    {5, 0, 0},   {1, 1, 0},     {1, 1, 3},     {3, 15, 0},     {2, 16, 1},
           {7, 17, 2},   {5, 63, 0},  {4, 64, 7},    {9, 65, 0},    {11, 127, 5},   {3, 128, 0},
           {1, 1000, 0}, {129, 1, 0}, {37, 576, 64}, {300, 577, 3}, {1, 150001, 0}, {2, 70000, 9}};
+}
+// The same for one backend: where kernels are emulated, large ones are just large enough for several blocks.
+inline std::vector<Shape> shapes(const std::string& backend_name) {
+  std::vector<Shape> out = shapes();
+  if (!is_emulated(backend_name)) return out;
+  std::erase_if(out, [](const Shape& s) { return s.rows * s.cols > 10000; });
+  out.insert(out.end(), {{130, 97, 3}, {1, 4501, 0}});
+  return out;
 }
 
 }  // namespace sage::test
