@@ -267,6 +267,10 @@ void DeviceDouble::relu(View<float> x) const {
   Use use(*this, "relu");
   use.compute().relu(use.inout(x));
 }
+void DeviceDouble::gelu(View<float> x) const {
+  Use use(*this, "gelu");
+  use.compute().gelu(use.inout(x));
+}
 void DeviceDouble::add(View<float> x, WeightView y) const {
   Use use(*this, "add");
   use.compute().add(use.inout(x), use.in(y));

@@ -58,6 +58,7 @@ class DeviceDouble final : public Backend {
   void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const override;
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
+  void gelu(View<float> x) const override;
   void add(View<float> x, WeightView y) const override;
 
   void gram_update(WeightView x, double keep, double weight, View<float> gram) const override;
