@@ -37,6 +37,14 @@ struct DeviceMemoryUse {
   uint64_t total = 0;   // of the device
 };
 
+// A stretch of a device's work, for seeing what ran beside what. Seconds since the backend was made.
+struct TimelineEntry {
+  std::string stream;  // "compute": one span after another; "transfer": host memory on its way to where it is held
+  std::string what;    // a span's name, or the shape that was sent
+  double start_s = 0;
+  double end_s = 0;
+};
+
 // Sums over a set of weights, in double, in a fixed order.
 struct Moments {
   int64_t count = 0;
@@ -98,6 +106,13 @@ class Backend {
   virtual HeldMemory hold(WeightView /*w*/) const { return nullptr; }
   virtual DeviceMemoryUse device_memory() const { return {}; }
   virtual void restart_peak() const {}
+
+  // --- timeline: of devices that work beside the host; elsewhere nothing is recorded ---------------------------------------
+  virtual void record_timeline(bool /*on*/) const {}  // forgets what was recorded; off at first
+  // Operations queued between this call and the end of the last copy of its result are a span on "compute".
+  virtual std::shared_ptr<const void> span(const std::string& /*what*/) const { return nullptr; }
+  // Everything recorded so far, by start. Waits for the device.
+  virtual std::vector<TimelineEntry> timeline() const { return {}; }
 
   // --- statistics and quantization -----------------------------------------------------------------------------------------
   virtual MatrixStats matrix_stats(WeightView w) const = 0;

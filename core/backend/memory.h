@@ -1,4 +1,4 @@
-// Float matrices in a backend's own memory, and host memory a backend may keep a copy of.
+// Matrices in a backend's own memory, and host memory a backend may keep a copy of.
 //
 //   BackendMatrix hidden(backend, tokens, width);          // device memory on a GPU, ordinary memory elsewhere
 //   copy(backend, embedded.view(), hidden.view());         // either side may be host memory
@@ -17,20 +17,22 @@
 namespace sage {
 
 // Uninitialised, contiguous. Movable; the backend must outlive it.
-class BackendMatrix {
+template <class T>
+class BackendArray {
  public:
-  BackendMatrix() = default;
-  BackendMatrix(const Backend& backend, int64_t rows, int64_t cols)
-      : memory_(backend.allocate(sizeof(float) * static_cast<size_t>(rows * cols))), rows_(rows), cols_(cols) {}
+  BackendArray() = default;
+  BackendArray(const Backend& backend, int64_t rows, int64_t cols)
+      : memory_(backend.allocate(sizeof(T) * static_cast<size_t>(rows * cols))), rows_(rows), cols_(cols) {}
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t size() const { return rows_ * cols_; }
-  View<float> view() const { return {static_cast<float*>(memory_.get()), rows_, cols_}; }
+  View<T> view() const { return {static_cast<T*>(memory_.get()), rows_, cols_}; }
 
  private:
   std::shared_ptr<void> memory_;
   int64_t rows_ = 0, cols_ = 0;
 };
+using BackendMatrix = BackendArray<float>;
 
 // Element by element, between any two kinds of memory. Blocking: afterwards `from` may change and `to` be read.
 template <class T>

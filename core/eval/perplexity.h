@@ -5,10 +5,10 @@
 //   kl          = mean_t KL(P_ref(. | x_<t) || P(. | x_<t)) in nats; top1 = share of t where both have the same likeliest token
 //
 // The model is run block by block over all windows, so each block's weights are read (or decoded) once per pass; hidden states
-// of as many windows as fit into a byte budget stay in memory, the rest takes further passes. Logits exist only in slices
-// inside the backend. What is kept of the full-precision run for `kl` are its final hidden states (FP32, after the final norm,
-// at the positions that predict a scored target: scored tokens x width of the embedding x 4 bytes) in a file in the cache
-// folder.
+// of as many windows as fit into a byte budget (and into what a device has free) stay in the backend's memory, the rest takes
+// further passes. Logits exist only in slices inside the backend. What is kept of the full-precision run for `kl` are its final
+// hidden states (FP32, after the final norm, at the positions that predict a scored target: scored tokens x width of the
+// embedding x 4 bytes) in a file in the cache folder.
 //
 // Results do not depend on the byte budget nor on the number of threads.
 #pragma once
@@ -94,8 +94,8 @@ struct Reference {
 PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                      const EvalOptions& options = {}, const Reference* reference = nullptr);
 
-// Runs the model; `take(i, states)` receives what the head reads of each window (window x embedding_width), in order. The view
-// ends with the call.
+// Runs the model; `take(i, states)` receives what the head reads of each window (window x embedding_width), in order: a view of
+// the backend's memory that ends with the call.
 void run_windows(const WeightSource& source, const TokenWindows& windows, const Backend& backend, const EvalOptions& options,
                  const std::function<void(int64_t, WeightView)>& take);
 

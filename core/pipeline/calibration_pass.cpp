@@ -21,9 +21,16 @@ std::string calibration_key(const CalibrationJob& job) {
   return fmt::format("samples {} options {}", job.samples.digest, canonical_json(calibration_identity(job.config)));
 }
 
-CalibrationPass::CalibrationPass(const CheckpointSource& source, const CalibrationJob& job, const Backend& backend, std::string quantization, Replace replace)
-    : source_(source), job_(job), backend_(backend), quantization_(std::move(quantization)), replace_(std::move(replace)),
-      family_(find_family(source.config())), cache_("", static_cast<uint64_t>(job.config.cache_bytes)),
+CalibrationPass::CalibrationPass(const CheckpointSource& source, const CalibrationJob& job, const Backend& backend,
+                                 std::string quantization, Replace replace)
+    : source_(source),
+      job_(job),
+      backend_(backend),
+      quantization_(std::move(quantization)),
+      replace_(std::move(replace)),
+      family_(find_family(source.config())),
+      cache_("", static_cast<uint64_t>(job.config.cache_bytes)),
+      workspace_(backend),
       progress_("calibrate", passes(job, static_cast<int>(source.config().layers)), "sequence x block") {
   check_sequence_length(family_, source.config(), job.samples.options.length);
 }
@@ -39,16 +46,38 @@ void CalibrationPass::start() {
   position_ = 0;
 }
 
-void CalibrationPass::advance_to(int layer) {
-  if (!hidden_) start();
+// Those to be caught up with, and then `layer` itself as it is before quantization.
+BlockStream CalibrationPass::blocks_up_to(int layer) {
+  std::vector<int> layers;
+  for (int i = position_; i <= layer; ++i)
+    layers.push_back(i);
+  return BlockStream(backend_, std::move(layers), [this, layer](int i) {
+    BlockWeights block = load_block(family_, source_, i);
+    if (i < layer && job_.config.propagation == Propagation::kQuantized) replace_(i, block);
+    return block;
+  });
+}
+
+void CalibrationPass::run_sequence(int64_t i, const BlockWeights& block, bool keep, const InputObserver& observe) {
+  View<float> x = hidden_->sequence(i);
+  const bool in_place = keep && backend_.memory_is_host();
+  if (!in_place) {
+    if (sequence_.size() == 0) sequence_ = BackendMatrix(backend_, x.rows, x.cols);
+    copy(backend_, x, sequence_.view());
+    x = sequence_.view();
+  }
+  forward_block(family_, source_.config(), block, x, hidden_->length(), backend_, workspace_, observe);
+  if (keep && !in_place) copy(backend_, x, hidden_->sequence(i));
+  hidden_->release(i);
+  progress_.advance(1, fmt::format("layer {}", block.layer));
+}
+
+void CalibrationPass::advance_to(int layer, BlockStream& blocks) {
   for (; position_ < layer; ++position_) {
-    BlockWeights block = load_block(family_, source_, position_);
-    if (job_.config.propagation == Propagation::kQuantized) replace_(position_, block);
-    for (int64_t i = 0; i < hidden_->sequences(); ++i) {
-      forward_block(family_, source_.config(), block, hidden_->sequence(i), hidden_->length(), backend_, workspace_);
-      hidden_->release(i);
-      progress_.advance(1, fmt::format("layer {}", position_));
-    }
+    const BlockWeights& block = blocks.next();
+    const auto span = backend_.span(fmt::format("block {}", position_));
+    for (int64_t i = 0; i < hidden_->sequences(); ++i)
+      run_sequence(i, block, true);
   }
 }
 
@@ -64,20 +93,17 @@ std::map<std::string, Gram> CalibrationPass::collect(int layer, const std::map<s
     seconds_ += now_seconds() - started;
     return grams;
   }
-  advance_to(layer);
+  if (!hidden_) start();
   BlockGrams collected(layer, job_.config.gram, backend_);
-  const BlockWeights block = load_block(family_, source_, layer);
-  const InputObserver observer = collected.observer();
-  Matrix scratch = original ? Matrix() : Matrix(hidden_->length(), hidden_->width());
-  for (int64_t i = 0; i < hidden_->sequences(); ++i) {
-    View<float> x = hidden_->sequence(i);
-    if (!original) {  // the outputs that count are those of the quantized block
-      std::memcpy(scratch.data(), x.data, sizeof(float) * static_cast<size_t>(x.size()));
-      x = scratch.view();
-    }
-    forward_block(family_, source_.config(), block, x, hidden_->length(), backend_, workspace_, observer);
-    hidden_->release(i);
-    progress_.advance(1, fmt::format("layer {}", layer));
+  {
+    BlockStream blocks = blocks_up_to(layer);
+    advance_to(layer, blocks);
+    const BlockWeights& block = blocks.next();
+    const auto span = backend_.span(fmt::format("block {} and its Grams", layer));
+    const InputObserver observer = collected.observer();
+    // The outputs that count are those of the quantized block, unless all statistics are of original ones.
+    for (int64_t i = 0; i < hidden_->sequences(); ++i)
+      run_sequence(i, block, original, observer);
   }
   if (original) position_ = layer + 1;
   std::vector<std::string> groups;

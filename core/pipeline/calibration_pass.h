@@ -1,12 +1,14 @@
 // Runs calibration samples through a model, block by block, and hands out the Grams of each block's inputs.
 //
-//   propagation quantized   the Grams of block i come from its original weights, on the outputs of the quantized blocks before it
+//   propagation quantized   the Grams of block i come from its original weights, on the outputs of the quantized blocks before
+//   it
 //                           (GPTQ, PB-LLM, BiLLM): two forward passes a block
 //   propagation original    on the outputs of the original blocks: one pass, and the same Grams for every method
 //
-// In memory: one block's weights, its Grams, one sequence of activations, and the hidden states (N x L x d floats, in a mapped
-// file beyond hidden_states_bytes). Forward passes run only when a Gram is not in the cache; blocks before it are then caught up
-// with, which is also how a killed run gets back to the block it was in.
+// In memory: one block's weights (two on a device), its Grams, one sequence of activations, and the hidden states (N x L x d
+// floats of host memory, in a mapped file beyond hidden_states_bytes; a device is sent one sequence at a time). Forward passes
+// run only when a Gram is not in the cache; blocks before it are then caught up with, which is also how a killed run gets back
+// to the block it was in.
 #pragma once
 
 #include <functional>
@@ -20,6 +22,7 @@
 #include "core/calibration/gram_cache.h"
 #include "core/calibration/hidden_states.h"
 #include "core/calibration/sampler.h"
+#include "core/model/block_stream.h"
 #include "core/model/checkpoint.h"
 #include "core/model/forward.h"
 #include "core/util/log.h"
@@ -49,7 +52,10 @@ class CalibrationPass {
 
  private:
   void start();
-  void advance_to(int layer);
+  BlockStream blocks_up_to(int layer);
+  void advance_to(int layer, BlockStream& blocks);
+  // Runs sequence i through a block; hidden_ keeps its outputs if asked to.
+  void run_sequence(int64_t i, const BlockWeights& block, bool keep, const InputObserver& observe = {});
 
   const CheckpointSource& source_;
   const CalibrationJob& job_;
@@ -60,6 +66,7 @@ class CalibrationPass {
   GramCache cache_;
   std::optional<HiddenStates> hidden_;
   int position_ = 0;  // hidden_ holds the inputs of this block
+  BackendMatrix sequence_;  // where hidden_'s own memory cannot be worked in
   Workspace workspace_;
   Progress progress_;
   double seconds_ = 0;

@@ -18,10 +18,12 @@ DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Prec
     static_cast<void>(api_->destroy_stream(compute_));
     throw;
   }
+  timeline_ = std::make_unique<Timeline>(*api_, compute_);
 }
 
 DeviceBackend::~DeviceBackend() {
   static_cast<void>(api_->synchronize(compute_));
+  timeline_.reset();
   mirrors_.reset();
   memory_.reset();
   static_cast<void>(api_->destroy_stream(compute_));
@@ -42,7 +44,10 @@ std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
   return {memory_->take(bytes, compute_, "allocate"), [this](void* block) { memory_->give(block, compute_); }};
 }
 
-HeldMemory DeviceBackend::hold(WeightView w) const { return mirrors_->hold(w); }
+HeldMemory DeviceBackend::hold(WeightView w) const {
+  const auto span = timeline_->span("transfer", fmt::format("{} x {}", w.rows, w.cols), mirrors_->stream());
+  return mirrors_->hold(w);
+}
 
 void DeviceBackend::copy(Pitched<const void*> from, Pitched<void*> to, int64_t width_bytes, int64_t rows) const {
   if (width_bytes <= 0 || rows <= 0) return;
@@ -57,5 +62,11 @@ void DeviceBackend::copy(Pitched<const void*> from, Pitched<void*> to, int64_t w
 
 DeviceMemoryUse DeviceBackend::device_memory() const { return memory_->use(); }
 void DeviceBackend::restart_peak() const { memory_->restart_peak(); }
+
+void DeviceBackend::record_timeline(bool on) const { timeline_->record(on); }
+std::shared_ptr<const void> DeviceBackend::span(const std::string& what) const {
+  return timeline_->span("compute", what, compute_);
+}
+std::vector<TimelineEntry> DeviceBackend::timeline() const { return timeline_->entries(); }
 
 }  // namespace sage::cuda

@@ -17,6 +17,7 @@
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/mirrors.h"
+#include "kernels/cuda/timeline.h"
 
 namespace sage::cuda {
 
@@ -50,6 +51,9 @@ class DeviceBackend final : public Backend {
   HeldMemory hold(WeightView w) const override;
   DeviceMemoryUse device_memory() const override;
   void restart_peak() const override;
+  void record_timeline(bool on) const override;
+  std::shared_ptr<const void> span(const std::string& what) const override;
+  std::vector<TimelineEntry> timeline() const override;
 
   MatrixStats matrix_stats(WeightView w) const override;
   float deviation_order_statistic(WeightView w, float center, int64_t k) const override;
@@ -104,6 +108,7 @@ class DeviceBackend final : public Backend {
   Stream compute_ = nullptr;
   mutable std::unique_ptr<DeviceMemory> memory_;
   mutable std::unique_ptr<Mirrors> mirrors_;
+  mutable std::unique_ptr<Timeline> timeline_;
 };
 
 }  // namespace sage::cuda

@@ -30,6 +30,8 @@ class Mirrors {
   // is an event that the first use waits for. nullptr for an empty view and for memory of the device.
   std::shared_ptr<const void> hold(WeightView w);
 
+  Stream stream() const { return transfer_; }  // that transfers run on
+
   // The copy of a view all of which is held, ready for use on the compute stream; data == nullptr when it is not.
   WeightView find(WeightView w);
   // A 16-bit version of a view all of which is held; `ld` elements from row to row. Made of the whole held matrix at first use

@@ -154,7 +154,7 @@ TEST_P(GramTest, OfABlockOfAModel) {
   const int64_t length = 9;
   BlockGrams grams(0, GramPrecision::kFp64, *backend_);
   std::map<std::string, std::vector<Matrix>> seen;
-  Workspace workspace;
+  Workspace workspace(*backend_);
   for (int32_t s = 0; s < 3; ++s) {
     std::vector<int32_t> ids;
     for (int32_t t = 0; t < length; ++t)

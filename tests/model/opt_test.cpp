@@ -53,7 +53,7 @@ Matrix states_of(const WeightSource& source, const std::string& backend_name = "
   std::vector<int32_t> ids(3 * 16);
   for (size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<int32_t>(i * 37 % 320);
-  Workspace workspace;
+  Workspace workspace(*backend);
   Matrix hidden = embed(family, source, ids, 16, *backend);
   for (int layer = 0; layer < source.config().layers; ++layer)
     forward_block(family, source.config(), load_block(family, source, layer), hidden.view(), 16, *backend, workspace);
@@ -268,7 +268,7 @@ TEST(OptFamily, ObserversSeeEveryGroupOfInputs) {
     const CheckpointSource source(model_folder(model));
     const Family& family = find_family(source.config());
     const auto backend = make_backend("cpu");
-    Workspace workspace;
+    Workspace workspace(*backend);
     Matrix hidden = embed(family, source, std::vector<int32_t>(8, 3), 8, *backend);
     const Matrix before = Matrix::copy(hidden.view());
     std::vector<std::string> groups;

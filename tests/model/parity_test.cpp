@@ -197,7 +197,7 @@ TEST(Forward, SequencesAreIndependentAndInputsAreShown) {
   for (size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<int32_t>(i * 13 % 320);
   const BlockWeights block = load_block(family, source, 0);
-  Workspace workspace;
+  Workspace workspace(*backend);
   Matrix together = embed(family, source, ids, 8, *backend);
   std::vector<std::string> groups;
   std::vector<int64_t> widths;

@@ -16,30 +16,14 @@ namespace sage {
 namespace {
 namespace fs = std::filesystem;
 
+using test::draw;
 using test::expect_words;
 using test::factory;
+using test::kTextTokens;
 using test::message_of;
 
-constexpr const char* kGptq = "{quantizer: {type: uniform, bits: 3}, compensator: gptq, segment_columns: 16, block_columns: 32, dead_columns: zero}";
-constexpr int64_t kTextTokens = 600;
-
-// Draws as a run does, from a text of random tokens.
-SampleSet draw(int64_t vocabulary, int64_t samples, int64_t length, uint64_t seed) {
-  Rng rng(3, "text");
-  std::vector<int32_t> text;
-  for (int64_t t = 0; t < kTextTokens; ++t) text.push_back(static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocabulary))));
-  SampleSet s;
-  s.options.samples = samples;
-  s.options.length = length;
-  s.options.seed = seed;
-  s.places = draw_windows(kTextTokens, s.options, "random tokens");
-  for (const SamplePlace& p : s.places) s.ids.insert(s.ids.end(), text.begin() + p.offset, text.begin() + p.offset + length);
-  std::string words;
-  for (const int32_t id : s.ids) words += std::to_string(id) + " ";
-  s.digest = sha256_hex(words);
-  s.text_name = "random tokens";
-  return s;
-}
+constexpr const char* kGptq =
+    "{quantizer: {type: uniform, bits: 3}, compensator: gptq, segment_columns: 16, block_columns: 32, dead_columns: zero}";
 
 class CalibratedModel : public ::testing::TestWithParam<const char*> {
  protected:
