@@ -8,6 +8,7 @@
 #include "kernels/cuda/attention_kernels.h"
 #include "kernels/cuda/forward_kernels.h"
 #include "kernels/cuda/head_kernels.h"
+#include "kernels/cuda/packed_kernels.h"
 #include "kernels/cuda/statistics_kernels.h"
 
 namespace sage::cuda {
@@ -17,6 +18,7 @@ struct KernelTable {
   AttentionKernels attention;
   HeadKernels head;
   StatisticsKernels statistics;
+  PackedKernels packed;
 };
 
 }  // namespace sage::cuda
