@@ -65,30 +65,30 @@ __global__ void __launch_bounds__(kBmmaWarps * 32, 2)
   const uint4 zero = make_uint4(0u, 0u, 0u, 0u);
 
   int c[kAll][4] = {};
-#pragma unroll 2
+  KX_UNROLL(2)
   for (int64_t from = 0; from < quads; from += 4) {
     const int64_t quad = from + t;
     const bool inside = quad < quads;
     const uint4 xv = inside ? __ldg(x + quad) : zero;
     uint4 u[1 + kIds], v[1 + kIds];
-#pragma unroll
+    KX_UNROLL()
     for (int k = 0; k <= kIds; ++k) {
       u[k] = inside ? __ldcs(up + k * plane + quad) : zero;
       v[k] = inside ? __ldcs(low + k * plane + quad) : zero;
     }
-#pragma unroll
+    KX_UNROLL()
     for (int half = 0; half < 2; ++half) {
       const unsigned b[2] = {word_of(xv, 2 * half), word_of(xv, 2 * half + 1)};
       unsigned ids[4][kIds > 0 ? kIds : 1] = {};
-#pragma unroll
+      KX_UNROLL()
       for (int k = 0; k < kIds; ++k)
-#pragma unroll
-        for (int i = 0; i < 4; ++i)
-          ids[i][k] = word_of((i & 1) == 0 ? u[1 + k] : v[1 + k], 2 * half + (i >> 1));
-#pragma unroll
+        KX_UNROLL()
+      for (int i = 0; i < 4; ++i)
+        ids[i][k] = word_of((i & 1) == 0 ? u[1 + k] : v[1 + k], 2 * half + (i >> 1));
+      KX_UNROLL()
       for (int p = 0; p < kAll; ++p) {
         unsigned f[4];
-#pragma unroll
+        KX_UNROLL()
         for (int i = 0; i < 4; ++i)
           f[i] = product_word<kIds>(p, word_of((i & 1) == 0 ? u[0] : v[0], 2 * half + (i >> 1)), ids[i]);
         bmma_and_popc(c[p], f, b);
@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kBmmaWarps * 32, 2)
   }
 
   int ones_up[kAll], ones_low[kAll];
-#pragma unroll
+  KX_UNROLL()
   for (int p = 0; p < kAll; ++p) {
     ones_up[p] = weighted_planes(c[p][0], c[p][1], t);
     ones_low[p] = weighted_planes(c[p][2], c[p][3], t);

@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(256)
       // A largest value so small that the step is 0 is lost whole; denormal steps may round the quotient past 127.
       if (j < n && step > 0.0f) q = max(-127, min(127, __float2int_rn(__fdiv_rn(__ldg(x + j), step))));
       unsigned mine = 0;
-#pragma unroll
+      KX_UNROLL()
       for (int b = 0; b < sage::cuda::kActivationPlanes; ++b) {
         const unsigned plane = __ballot_sync(kAllLanes, q >> b & 1);
         if (lane == b) mine = plane;
@@ -87,7 +87,7 @@ __device__ __forceinline__ unsigned product_word(int p, unsigned sign, const uns
   const bool signed_product = p < (1 << kIds);
   const int subset = signed_product ? p : p - (1 << kIds) + 1;
   unsigned word = signed_product ? sign : 0u;
-#pragma unroll
+  KX_UNROLL()
   for (int k = 0; k < kIds; ++k)
     if ((subset >> k & 1) != 0) word ^= id[k];
   return word;
@@ -96,16 +96,16 @@ __device__ __forceinline__ unsigned product_word(int p, unsigned sign, const uns
 // c_S of a table of numbers, in place.
 template <int kIds>
 __device__ __forceinline__ void walsh(float (&c)[1 << kIds]) {
-#pragma unroll
+  KX_UNROLL()
   for (int h = 1; h < (1 << kIds); h *= 2)
-#pragma unroll
-    for (int s = 0; s < (1 << kIds); ++s)
-      if ((s & h) == 0) {
-        const float u = c[s], v = c[s + h];
-        c[s] = u + v;
-        c[s + h] = u - v;
-      }
-#pragma unroll
+    KX_UNROLL()
+  for (int s = 0; s < (1 << kIds); ++s)
+    if ((s & h) == 0) {
+      const float u = c[s], v = c[s + h];
+      c[s] = u + v;
+      c[s + h] = u - v;
+    }
+  KX_UNROLL()
   for (int s = 0; s < (1 << kIds); ++s)
     c[s] *= 1.0f / (1 << kIds);
 }
@@ -115,20 +115,20 @@ template <int kIds, bool kShift>
 __device__ __forceinline__ float combine_products(const PackedView& a, int64_t unit, int total,
                                                   const int (&ones)[kProducts<kIds, kShift>]) {
   float c[1 << kIds], y = 0.0f;
-#pragma unroll
+  KX_UNROLL()
   for (int s = 0; s < (1 << kIds); ++s)
     c[s] = s < a.groups ? packed_number(a.scales, a.wide_numbers, unit + s) : 0.0f;
   walsh<kIds>(c);
-#pragma unroll
+  KX_UNROLL()
   for (int s = 0; s < (1 << kIds); ++s)
     y = fmaf(c[s], static_cast<float>(total - 2 * ones[s]), y);
   if constexpr (kShift) {
-#pragma unroll
+    KX_UNROLL()
     for (int s = 0; s < (1 << kIds); ++s)
       c[s] = s < a.groups ? packed_number(a.shifts, a.wide_numbers, unit + s) : 0.0f;
     walsh<kIds>(c);
     y = fmaf(c[0], static_cast<float>(total), y);
-#pragma unroll
+    KX_UNROLL()
     for (int s = 1; s < (1 << kIds); ++s)
       y = fmaf(c[s], static_cast<float>(total - 2 * ones[(1 << kIds) + s - 1]), y);
   }
@@ -150,27 +150,27 @@ __global__ void __launch_bounds__(kPopcWarps * 32)
   float acc[kRows] = {};
   for (int64_t quad = lane; quad < quads; quad += 32) {
     uint4 x[sage::cuda::kActivationPlanes];
-#pragma unroll
+    KX_UNROLL()
     for (int b = 0; b < sage::cuda::kActivationPlanes; ++b)
       x[b] = __ldg(reinterpret_cast<const uint4*>(q.planes + b * a.words) + quad);
-#pragma unroll
+    KX_UNROLL()
     for (int r = 0; r < kRows; ++r) {
       const int64_t row = min(row0 + r, a.rows - 1);  // rows past the end repeat the last one and are not stored
       const uint4 sign = __ldcs(reinterpret_cast<const uint4*>(a.planes + row * a.words) + quad);
       uint4 id[kIds > 0 ? kIds : 1];
-#pragma unroll
+      KX_UNROLL()
       for (int k = 0; k < kIds; ++k)
         id[k] = __ldcs(reinterpret_cast<const uint4*>(a.planes + ((1 + k) * a.rows + row) * a.words) + quad);
-#pragma unroll
+      KX_UNROLL()
       for (int c = 0; c < 4; ++c) {
         unsigned ids[kIds > 0 ? kIds : 1] = {};
-#pragma unroll
+        KX_UNROLL()
         for (int k = 0; k < kIds; ++k)
           ids[k] = word_of(id[k], c);
-#pragma unroll
+        KX_UNROLL()
         for (int p = 0; p < kAll; ++p) {
           const unsigned word = product_word<kIds>(p, word_of(sign, c), ids);
-#pragma unroll
+          KX_UNROLL()
           for (int b = 0; b < sage::cuda::kActivationPlanes; ++b) {
             const int n = __popc(word & word_of(x[b], c));
             ones[r][p] += b == sage::cuda::kActivationPlanes - 1 ? -(n << b) : n << b;
@@ -180,7 +180,7 @@ __global__ void __launch_bounds__(kPopcWarps * 32)
       if constexpr (kBlocks) {
         const int64_t block = min(packed_block(a, 128 * quad), a.blocks - 1);
         acc[r] += combine_products<kIds, kShift>(a, packed_unit(a, row, block), __ldg(q.sums + quad), ones[r]);
-#pragma unroll
+        KX_UNROLL()
         for (int p = 0; p < kAll; ++p)
           ones[r][p] = 0;
       }
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(kPopcWarps * 32)
   }
   const float step = __ldg(q.step);
   const int total = kBlocks ? 0 : activation_sum(q, a.words, lane);
-#pragma unroll
+  KX_UNROLL()
   for (int r = 0; r < kRows; ++r) {
     const int64_t row = row0 + r;
     if (row >= a.rows) break;  // the same for all lanes
@@ -196,7 +196,7 @@ __global__ void __launch_bounds__(kPopcWarps * 32)
     if constexpr (kBlocks) {
       dense = packed_warp_sum(acc[r]);
     } else {
-#pragma unroll
+      KX_UNROLL()
       for (int p = 0; p < kAll; ++p)
         ones[r][p] = __reduce_add_sync(kAllLanes, ones[r][p]);
       dense = combine_products<kIds, kShift>(a, packed_unit(a, row, 0), total, ones[r]);

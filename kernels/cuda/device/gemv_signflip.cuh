@@ -66,43 +66,43 @@ __global__ void __launch_bounds__(kSignflipWarps * 32, 2)
     const int64_t word0 = chunk * (kStagedColumns / 32) + 4 * lane;
     if (word0 >= a.words) continue;
     uint4 sign[kSignflipRows], id[kSignflipRows][kIds > 0 ? kIds : 1];
-#pragma unroll
+    KX_UNROLL()
     for (int r = 0; r < kSignflipRows; ++r) {
       const int64_t row = min(row0 + r, a.rows - 1);  // rows past the end repeat the last one and are not stored
       sign[r] = __ldcs(reinterpret_cast<const uint4*>(a.planes + row * a.words + word0));
-#pragma unroll
+      KX_UNROLL()
       for (int p = 0; p < kIds; ++p)
         id[r][p] = __ldcs(reinterpret_cast<const uint4*>(a.planes + ((1 + p) * a.rows + row) * a.words + word0));
     }
     float scale[kSignflipRows] = {};
-#pragma unroll 1
+    KX_UNROLL(1)
     for (int c = 0; c < 4; ++c) {
       const int64_t block = packed_block(a, 32 * (word0 + c));
       if (kLevels == Levels::kFlip && (c == 0 || (a.blocks > 1 && a.block_columns % 128 != 0))) {
-#pragma unroll
+        KX_UNROLL()
         for (int r = 0; r < kSignflipRows; ++r)
           scale[r] =
               packed_number(a.scales, a.wide_numbers, packed_unit(a, min(row0 + r, a.rows - 1), min(block, a.blocks - 1)));
       }
       unsigned s[kSignflipRows], d[kSignflipRows][kIds > 0 ? kIds : 1];
       float part[kSignflipRows] = {};
-#pragma unroll
+      KX_UNROLL()
       for (int r = 0; r < kSignflipRows; ++r) {
         s[r] = next_word(sign[r]);
-#pragma unroll
+        KX_UNROLL()
         for (int p = 0; p < kIds; ++p)
           d[r][p] = next_word(id[r][p]);
       }
-#pragma unroll kUnrolled
+      KX_UNROLL(kUnrolled)
       for (int b = 0; b < 32; ++b) {
         const float xv = staged[b * kStagedPitch + 32 * c + lane];
-#pragma unroll
+        KX_UNROLL()
         for (int r = 0; r < kSignflipRows; ++r) {
           if constexpr (kLevels == Levels::kFlip) {
             part[r] += __uint_as_float(__float_as_uint(xv) ^ (s[r] << (31 - b) & 0x80000000u));
           } else {
             unsigned code = s[r] >> b & 1u;
-#pragma unroll
+            KX_UNROLL()
             for (int p = 0; p < kIds; ++p)
               code |= (d[r][p] >> b & 1u) << (1 + p);
             const float level =
@@ -113,12 +113,12 @@ __global__ void __launch_bounds__(kSignflipWarps * 32, 2)
           }
         }
       }
-#pragma unroll
+      KX_UNROLL()
       for (int r = 0; r < kSignflipRows; ++r)
         acc[r] = kLevels == Levels::kFlip ? fmaf(scale[r], part[r], acc[r]) : acc[r] + part[r];
     }
   }
-#pragma unroll
+  KX_UNROLL()
   for (int r = 0; r < kSignflipRows; ++r) {
     const int64_t row = row0 + r;
     if (row >= a.rows) break;  // the same for all lanes

@@ -14,6 +14,14 @@
 #include "kernels/cuda/packed_kernels.h"
 #include "kernels/cuda_on_cpu/executor/kernel.h"
 
+// On the CPU an unrolled kernel would only take longer to compile.
+#if KX_EMULATED
+#define KX_UNROLL(n)
+#else
+#define KX_PRAGMA(text) _Pragma(#text)
+#define KX_UNROLL(n) KX_PRAGMA(unroll n)
+#endif
+
 namespace KX_NAMESPACE {
 
 using sage::cuda::ColumnRange;
@@ -163,12 +171,12 @@ __global__ void __launch_bounds__(256)
         for (; own != 0u; own &= own - 1u, ++k) {
           const unsigned symbol = bits_at(symbols.bits, k * symbols.width) & symbol_mask;
           const int j = __ffs(static_cast<int>(own)) - 1;
-#pragma unroll
+          KX_UNROLL()
           for (int p = 0; p < sage::cuda::kMostIdPlanes; ++p)
             word[p] |= (symbol >> p & 1u) << j;
         }
       }
-#pragma unroll
+      KX_UNROLL()
       for (int p = 0; p < sage::cuda::kMostIdPlanes; ++p)
         if (p < planes) out[(p * rows + i) * words + columns.first / 32 + w] = word[p];
     }
