@@ -132,6 +132,8 @@ class Backend {
   virtual void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const = 0;
   virtual void silu_mul(WeightView gate, WeightView up, View<float> out) const = 0;  // silu(gate) * up; out may alias either
   virtual void relu(View<float> x) const = 0;
+  // x Phi(x) = x / 2 erfc(-x / sqrt 2), Phi the standard normal distribution function: "gelu" of Hugging Face, not the tanh form.
+  virtual void gelu(View<float> x) const = 0;
   virtual void add(View<float> x, WeightView y) const = 0;  // x += y
 
   // --- calibration ------------------------------------------------------------------------------------------------------------

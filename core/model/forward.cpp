@@ -120,7 +120,7 @@ void mlp_branch(const Pass& p, View<float> hidden) {
   const WeightView x = p.branch_input(NormPlace::kBeforeMlp, hidden);
   const View<float> inner = p.workspace.take(kInner, hidden.rows, p.config.intermediate_size);
   p.show(LinearRole::kUp, x);
-  switch (p.family.mlp) {
+  switch (mlp_kind(p.family, p.config)) {
     case MlpKind::kSwiGlu: {
       const View<float> up = p.workspace.take(kUpper, hidden.rows, p.config.intermediate_size);
       p.linear(LinearRole::kGate, x, inner);
@@ -131,6 +131,10 @@ void mlp_branch(const Pass& p, View<float> hidden) {
     case MlpKind::kRelu:
       p.linear(LinearRole::kUp, x, inner);
       p.backend.relu(inner);
+      break;
+    case MlpKind::kGelu:
+      p.linear(LinearRole::kUp, x, inner);
+      p.backend.gelu(inner);
       break;
   }
   p.show(LinearRole::kDown, inner);

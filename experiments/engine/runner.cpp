@@ -132,7 +132,7 @@ std::string Runner::key_of(const Experiment& e) {
     for (const std::string& c : PipelineFactory(e.pipeline, registries_).component_versions()) text += c + "\n";
   if (e.calibrates) {
     const Text& calibration = calibration_text(e);
-    text += fmt::format("calibration text {} tokenizer {}\n", calibration.digest, Tokenizer::from_file(source.folder() + "/tokenizer.json").digest());
+    text += fmt::format("calibration text {} tokenizer {}\n", calibration.digest, Tokenizer::from_folder(source.folder()).digest());
     // Before hours of work, not in their middle.
     check_sequence_length(find_family(source.config()), source.config(), e.calibration.length_tokens);
   }
@@ -148,7 +148,7 @@ const Text& Runner::calibration_text(const Experiment& e) {
 std::unique_ptr<CalibrationJob> Runner::calibration_of(const Experiment& e) {
   if (!e.calibrates) return nullptr;
   const Text& text = calibration_text(e);
-  const Tokenizer tokenizer = Tokenizer::from_file(model(e.model_path).folder() + "/tokenizer.json");
+  const Tokenizer tokenizer = Tokenizer::from_folder(model(e.model_path).folder());
   auto job = std::make_unique<CalibrationJob>(CalibrationJob{draw_samples(tokenizer, text, sample_options(e.calibration, text)), e.calibration});
   log_info("calibration: {} samples of {} tokens from {} (sha256 {})", e.calibration.samples, e.calibration.length_tokens, text.name, text.digest.substr(0, 12));
   return job;

@@ -58,6 +58,20 @@ class Call {
   T* out(std::span<T> v) {
     return out(View<T>(v.data(), 1, static_cast<int64_t>(v.size()))).data;
   }
+  // Scratch memory and copies of inputs taken while a scope lives go back to the pool at its end, in stream order, not only
+  // with the call: for loops over slices. Not for results, which are brought back when the call ends.
+  class Scope {
+   public:
+    explicit Scope(Call& call) : call_(call), first_(call.scratch_.size()) {}
+    ~Scope() { call_.give_from(first_); }
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    Call& call_;
+    const size_t first_;
+  };
+
   // Uninitialised; `zeroed` memory is all zero bytes.
   template <class T>
   T* scratch(int64_t n, bool zeroed = false) {
@@ -82,6 +96,7 @@ class Call {
   };
   void require(Status s) { check(*backend_.api_, s, operation_); }
   void* scratch_bytes(size_t bytes, bool zeroed);
+  void give_from(size_t first) noexcept;  // scratch_[first], ...
   void send(void* device, int64_t device_pitch, const void* host, int64_t host_pitch, int64_t width, int64_t rows);
 
   template <class T>
@@ -101,6 +116,7 @@ class Call {
   const char* operation_;
   const std::unique_lock<std::mutex> lock_;
   bool host_memory_ = false;  // some was read or written: the device must be done with it before the caller goes on
+  bool finished_ = false;
   std::vector<void*> scratch_;
   std::vector<Result> results_;
 };

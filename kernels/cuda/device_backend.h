@@ -3,6 +3,8 @@
 //
 // Operations are in forward.cpp, attention.cpp, head.cpp, calibration.cpp, statistics.cpp and compensation.cpp. Each opens a
 // Call (call.h), which sends over what is not on the device yet, queues the work on the compute stream and brings results back.
+// A device that fails throws ResourceError out of the operation that notices; memory is given back, and unless the device's
+// context is lost, later operations work again.
 #pragma once
 
 #include <memory>
@@ -11,6 +13,7 @@
 
 #include "core/backend/backend.h"
 #include "kernels/cuda/api.h"
+#include "kernels/cuda/blas.h"
 #include "kernels/cuda/device_memory.h"
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/mirrors.h"
@@ -18,13 +21,24 @@
 namespace sage::cuda {
 
 // What matrix products of the forward pass read. kFloat32 is the exact mode: FP32 without TF32. With a 16-bit kind, weights and
-// activations are rounded to it before each product and summed in FP32, as inference on such a device does.
+// activations are rounded to it before each product and summed in FP32, as inference on such a device does. FP16 has no numbers
+// beyond 65504: larger activations become infinite, and the losses computed from them are not finite. bfloat16 has no such
+// limit.
 enum class Precision { kFloat32, kFloat16, kBfloat16 };
+
+// How much memory is taken at once. The defaults keep a device busy.
+struct DeviceSizes {
+  bool keep_memory = true;                 // DeviceMemory's keep
+  size_t slice_bytes = size_t{64} << 20;   // logits, and copies in double, exist in slices of at most so many bytes
+  size_t pinned_bytes = size_t{16} << 20;  // of each of the two buffers that held memory goes through
+};
+
+class Call;
 
 class DeviceBackend final : public Backend {
  public:
   // Takes device 0. ResourceError: no device, or one that is too old.
-  DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision);
+  DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes = {});
   ~DeviceBackend() override;
 
   std::string name() const override;  // "cuda", "cuda-bf16"; with the executor "cuda_on_cpu"
@@ -56,6 +70,7 @@ class DeviceBackend final : public Backend {
   void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const override;
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
+  void gelu(View<float> x) const override;
   void add(View<float> x, WeightView y) const override;
 
   void gram_update(WeightView x, double keep, double weight, View<float> gram) const override;
@@ -72,9 +87,17 @@ class DeviceBackend final : public Backend {
  private:
   friend class Call;
 
+  // Products of the forward pass (products.cpp). operand(): the matrix on the device as numbers of operand_number(). With a
+  // 16-bit kind it is converted there: a matrix that is held once, others at each call, so pass views as the caller gave them.
+  Number operand_number() const;
+  DeviceRows operand(Call& call, WeightView m) const;
+  // y[T x m] = x[T x n] w[m x n]^T + beta y for operands x and w, summed in FP32; n > 0.
+  void multiply(Call& call, const DeviceRows& x, const DeviceRows& w, View<float> y, double beta = 0) const;
+
   std::unique_ptr<Api> api_;
   const KernelTable kernels_;
   const Precision precision_;
+  const DeviceSizes sizes_;
   DeviceInfo info_;
   // The device's state changes with every operation, which is const to its caller.
   mutable std::mutex mutex_;  // one operation at a time

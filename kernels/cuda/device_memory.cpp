@@ -29,7 +29,7 @@ size_t DeviceMemory::rounded(size_t bytes) const {
   return (bytes + step - 1) / step * step;
 }
 
-void* DeviceMemory::take(size_t bytes, Stream stream) {
+void* DeviceMemory::take(size_t bytes, Stream stream, const char* user) {
   const std::lock_guard lock(mutex_);
   const size_t size = rounded(bytes);
   Block block;
@@ -39,7 +39,7 @@ void* DeviceMemory::take(size_t bytes, Stream stream) {
     if (block.ended != nullptr) {
       if (const Status s = api_.wait(stream, block.ended); !s.ok()) {
         release(block);
-        check(api_, s, "waiting for device memory to be free again");
+        check(api_, s, fmt::format("{}: waiting for device memory to be free again", user));
       }
     }
   } else {
@@ -48,7 +48,7 @@ void* DeviceMemory::take(size_t bytes, Stream stream) {
     if (s.library == Status::Library::kRuntime && s.code == Api::kOutOfMemory && drop_kept())
       s = api_.allocate(&block.memory, size);
     check(api_, s,
-          fmt::format("taking {:.1f} MB of device memory ({:.1f} of {:.1f} MB in use by this program)",
+          fmt::format("{}: taking {:.1f} MB of device memory ({:.1f} of {:.1f} MB in use by this program)", user,
                       static_cast<double>(size) / 1e6, static_cast<double>(in_use_) / 1e6, static_cast<double>(total_) / 1e6));
   }
   in_use_ += block.bytes;
@@ -78,7 +78,7 @@ void DeviceMemory::give(void* memory, Stream stream) noexcept {
   kept_.emplace(block.bytes, block);
 }
 
-bool DeviceMemory::drop_kept() {
+bool DeviceMemory::drop_kept() noexcept {
   const bool any = !kept_.empty();
   for (auto& [bytes, block] : kept_)
     release(block);

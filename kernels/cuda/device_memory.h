@@ -26,8 +26,9 @@ class DeviceMemory {
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
 
-  // For work queued on `stream` from now on. ResourceError: no memory left (says how much was asked for and is in use).
-  void* take(size_t bytes, Stream stream);
+  // For work queued on `stream` from now on. `user` is named in errors: an operation, or what the memory is for. ResourceError:
+  // no memory left (says how much was asked for and is in use).
+  void* take(size_t bytes, Stream stream, const char* user);
   // No operation uses the block any more but those queued on `stream` so far. Never throws: a failing device is noticed by the
   // next operation.
   void give(void* block, Stream stream) noexcept;
@@ -44,7 +45,7 @@ class DeviceMemory {
     Event ended = nullptr;  // nullptr: no use was ever queued, or it has ended
   };
   size_t rounded(size_t bytes) const;
-  bool drop_kept();
+  bool drop_kept() noexcept;
   void release(Block& block) noexcept;
 
   Api& api_;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "kernels/cuda/attention_kernels.h"
+#include "kernels/cuda/calibration_kernels.h"
 #include "kernels/cuda/forward_kernels.h"
 #include "kernels/cuda/head_kernels.h"
 #include "kernels/cuda/packed_kernels.h"
@@ -18,6 +19,7 @@ struct KernelTable {
   AttentionKernels attention;
   HeadKernels head;
   StatisticsKernels statistics;
+  CalibrationKernels calibration;
   PackedKernels packed;
 };
 

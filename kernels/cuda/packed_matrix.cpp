@@ -254,8 +254,10 @@ void PackedMatrix::multiply(WeightView x, View<float> y, Gemv kernel) const {
   Call call(backend_, "packed matrix: multiply");
   const WeightView from = call.in(x);
   const View<float> to = call.out(y);
-  for (int64_t t = 0; t < x.rows; ++t)
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const Call::Scope vector(call);
     product(call, from.row(t), to.row(t), kernel);
+  }
   call.finish();
 }
 

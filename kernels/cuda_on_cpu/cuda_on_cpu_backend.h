@@ -14,6 +14,8 @@ std::unique_ptr<Backend> make_cuda_on_cpu_backend(cuda::Precision precision = cu
 namespace cuda {
 // The kernels as the executor runs them.
 KernelTable emulated_kernels();
+// Small, so that moderate shapes go through several slices; and exact blocks, so that a memory checker sees overruns.
+constexpr DeviceSizes kEmulatedSizes = {false, size_t{256} << 10, size_t{64} << 10};
 }  // namespace cuda
 
 }  // namespace sage

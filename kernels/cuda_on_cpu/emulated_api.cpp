@@ -11,6 +11,7 @@
 
 #include "core/util/half.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/tasks.h"
 
 namespace sage::cuda {
 namespace {
@@ -123,6 +124,7 @@ class EmulatedApi final : public Api {
     if (g.m < 0 || g.n < 0 || g.k < 0 || g.lda < std::max<int64_t>(1, a_rows) || g.ldb < std::max<int64_t>(1, b_rows) ||
         g.ldc < std::max<int64_t>(1, g.m))
       return {kBlasInvalidValue, Status::Library::kBlas};
+    const cpu::OneThread alone;
     if (g.output == Number::kFloat64) {
       if (g.input != Number::kFloat64) return {kBlasInvalidValue, Status::Library::kBlas};
       cblas_dgemm(CblasColMajor, transposed(g.transpose_a), transposed(g.transpose_b), blas_int(g.m), blas_int(g.n),
@@ -140,6 +142,7 @@ class EmulatedApi final : public Api {
   Status syrk(const SyrkCall& s, Stream) override {
     if (s.n < 0 || s.k < 0 || s.lda < std::max<int64_t>(1, s.transpose ? s.k : s.n) || s.ldc < std::max<int64_t>(1, s.n))
       return {kBlasInvalidValue, Status::Library::kBlas};
+    const cpu::OneThread alone;
     const CBLAS_UPLO uplo = s.lower ? CblasLower : CblasUpper;
     if (s.number == Number::kFloat64)
       cblas_dsyrk(CblasColMajor, uplo, transposed(s.transpose), blas_int(s.n), blas_int(s.k), s.alpha,

@@ -23,7 +23,7 @@ std::string read(const fs::path& path) {
   return text.str();
 }
 
-bool is_code(const fs::path& p) { return p.extension() == ".h" || p.extension() == ".cpp" || p.extension() == ".inl"; }
+bool is_code(const fs::path& p) { return p.extension() == ".h" || p.extension() == ".cpp" || p.extension() == ".inl" || p.extension() == ".cu" || p.extension() == ".cuh"; }
 
 TEST(House, IncludesRunOneWay) {
   const std::map<std::string, std::set<std::string>> allowed = {

@@ -1,0 +1,37 @@
+#include "kernels/cuda/compiled/cuda_backend.h"
+
+#include "core/util/errors.h"
+#include "kernels/cuda/compiled/cuda_api.h"
+#include "kernels/cuda/device_choice.h"
+
+namespace sage {
+namespace {
+
+cuda::KernelTable compiled_kernels() {
+  return {cuda::compiled_forward_kernels(),    cuda::compiled_attention_kernels(),   cuda::compiled_head_kernels(),
+          cuda::compiled_statistics_kernels(), cuda::compiled_calibration_kernels(), cuda::compiled_packed_kernels()};
+}
+
+}  // namespace
+
+CudaBuild cuda_build() { return {true, SAGE_CUDA_TOOLKIT, SAGE_CUDA_COMPILED_FOR, cuda::driver_version()}; }
+
+BackendStatus cuda_status() {
+  try {
+    const std::unique_ptr<cuda::Api> api = cuda::make_cuda_api();
+    const cuda::DeviceChoice choice = cuda::choose_device(*api);
+    if (!choice.usable()) return {"cuda", false, choice.problem};
+    static_cast<void>(cuda::load_cublas());
+    return {"cuda", true, cuda::words(choice.info)};
+  } catch (const ResourceError& e) {
+    return {"cuda", false, e.what()};
+  }
+}
+
+std::unique_ptr<Backend> make_cuda_backend(cuda::Precision precision) {
+  std::unique_ptr<cuda::Api> api = cuda::make_cuda_api();
+  cuda::require_device(*api);  // before cuBLAS, whose absence matters only where there is a device
+  return std::make_unique<cuda::DeviceBackend>(cuda::make_cuda_api(cuda::load_cublas()), compiled_kernels(), precision);
+}
+
+}  // namespace sage
