@@ -85,8 +85,8 @@ GemvChoice choose_gemv(int major, int minor, int64_t rows, int64_t /*cols*/, int
   return {Gemv::kTensorCore, "sm_80 to sm_90: one instruction multiplies 16 x 256 bits by 8 planes"};
 }
 
-PackedMatrix::PackedMatrix(const DeviceBackend& backend, const PackedPlanes& planes, SalientNumbers salient)
-    : backend_(backend) {
+PackedMatrix::PackedMatrix(const DeviceBackend& backend, const PackedPlanes& planes, PackedOptions options)
+    : backend_(backend), options_(options) {
   check(planes);
   PackedView& v = view_;
   v.rows = planes.rows;
@@ -104,7 +104,7 @@ PackedMatrix::PackedMatrix(const DeviceBackend& backend, const PackedPlanes& pla
   v.row_factor = send_factors(planes.row_factor);
   v.column_factor = send_factors(planes.column_factor);
   if (!planes.salient_values.empty()) {
-    v.wide_values = salient == SalientNumbers::kExact;
+    v.wide_values = options_.salient == SalientNumbers::kExact;
     v.salient_values = send_numbers(planes.salient_values, v.wide_values);
   }
   unpack(planes);
@@ -222,7 +222,7 @@ void PackedMatrix::product(Call& call, const float* x, float* y, Gemv kernel) co
 }
 
 void PackedMatrix::panels(Call& call, WeightView x, View<float> y) const {
-  const int64_t height = std::clamp<int64_t>(kPanelWeights / cols(), 1, rows());
+  const int64_t height = std::clamp<int64_t>(options_.panel_weights / cols(), 1, rows());
   auto* panel = call.scratch<float>(height * cols());
   for (int64_t first = 0; first < rows(); first += height) {
     const int64_t count = std::min(height, rows() - first);

@@ -57,6 +57,10 @@ struct PackedPlanes {
 
 // kHalf: 16 bits a salient value, a relative error of at most 2^-11 each. kExact: 32.
 enum class SalientNumbers { kExact, kHalf };
+struct PackedOptions {
+  SalientNumbers salient = SalientNumbers::kExact;
+  int64_t panel_weights = int64_t{1} << 24;  // dequantized at a time: 64 MiB of scratch
+};
 enum class Activations { kFloat32, kInt8 };
 enum class Gemv { kSignFlip, kPopc, kTensorCore };
 
@@ -72,7 +76,7 @@ class PackedMatrix {
  public:
   // The backend must outlive the matrix. Sends the planes over and unpacks them there; waits for the end. RunError: counts that
   // do not fit one another. ResourceError: no memory left.
-  PackedMatrix(const DeviceBackend& backend, const PackedPlanes& planes, SalientNumbers salient = SalientNumbers::kExact);
+  PackedMatrix(const DeviceBackend& backend, const PackedPlanes& planes, PackedOptions options = {});
 
   int64_t rows() const { return view_.rows; }
   int64_t cols() const { return view_.cols; }
@@ -89,8 +93,6 @@ class PackedMatrix {
   void multiply(WeightView x, View<float> y, Gemv kernel) const;
 
   static constexpr int64_t kPanelVectors = 16;
-  // Weights dequantized at a time: 64 MiB of scratch.
-  static constexpr int64_t kPanelWeights = int64_t{1} << 24;
 
  private:
   // Device memory that holds `bytes`, followed by at least one zero word.
@@ -107,6 +109,7 @@ class PackedMatrix {
 
   const DeviceBackend& backend_;
   PackedView view_;
+  const PackedOptions options_;
   Gemv int8_kernel_ = Gemv::kSignFlip;
   int64_t bytes_ = 0;
   std::vector<std::shared_ptr<void>> memory_;

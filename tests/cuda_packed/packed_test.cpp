@@ -127,7 +127,7 @@ TEST_P(Packed, Int8ActivationsAreWithinHalfAStep) {
 
 TEST_P(Packed, PanelsMultiplyManyVectors) {
   const Made m = test::make(37, 200, GetParam());
-  const PackedMatrix w(device(), m.planes);
+  const PackedMatrix w(device(), m.planes, {.panel_weights = 5 * 200});  // 7 panels of 5 rows and one of 2
   for (const int64_t vectors :
        {int64_t{2}, PackedMatrix::kPanelVectors - 1, PackedMatrix::kPanelVectors, PackedMatrix::kPanelVectors + 5}) {
     const Matrix x = test::integers(vectors, 200);
@@ -202,7 +202,7 @@ TEST(PackedMatrix, HalfSalientValuesAreRoundedOnce) {
   for (float& v : m.planes.salient_values)
     v *= 1.0f + 0x1p-13f;  // more bits than FP16 has
   Matrix exact(6, 70), half(6, 70);
-  const PackedMatrix wide(device(), m.planes), narrow(device(), m.planes, cuda::SalientNumbers::kHalf);
+  const PackedMatrix wide(device(), m.planes), narrow(device(), m.planes, {.salient = cuda::SalientNumbers::kHalf});
   wide.decode(exact.view());
   narrow.decode(half.view());
   EXPECT_EQ(wide.device_bytes() - narrow.device_bytes(), 2 * std::ssize(m.planes.salient_values));
