@@ -28,7 +28,7 @@ void Node::fail(const std::string& found, const std::string& expected) const {
 }
 
 void Node::unsupported(const std::string& type, const char* supported) const {
-  throw ResourceError("{}: type \"{}\" is not supported; expected one of {}; use a model whose tokenizer is a byte-level BPE",
+  throw ResourceError("{}: type \"{}\" is not supported; expected one of {}; use a model whose tokenizer is a BPE of these parts",
                       place(), type, supported);
 }
 
