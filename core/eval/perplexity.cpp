@@ -116,13 +116,13 @@ constexpr const char* kStatesTensor = "final_hidden_states";
 // Everything the states depend on. The version changes when their meaning does.
 std::string states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend) {
   const std::string ids(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size() * sizeof(int32_t));
-  return sha256_hex(fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids),
-                                windows.protocol.words(), windows.count, backend.name()));
+  return fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids), windows.protocol.words(),
+                     windows.count, backend.name());
 }
 
-std::string states_path(const std::string& key, const EvalOptions& options) {
-  const std::string folder = options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder;
-  return folder + "/" + key.substr(0, 32) + ".safetensors";
+LruFolder states_files(const EvalOptions& options) {
+  return {options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder, ".safetensors",
+          options.states_budget_bytes};
 }
 
 }  // namespace
@@ -132,8 +132,9 @@ WeightView FinalStates::window(int64_t i) const { return {data_ + i * rows_ * co
 std::optional<FinalStates> FinalStates::find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                              const EvalOptions& options) {
   const std::string key = states_key(source, windows, backend);
+  const LruFolder files = states_files(options);
   FinalStates out;
-  out.path_ = states_path(key, options);
+  out.path_ = files.path(key);
   if (!std::filesystem::exists(out.path_)) return std::nullopt;
   out.rows_ = windows.protocol.scored_per_window();
   out.cols_ = source.config().embedding_width;
@@ -143,9 +144,11 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
     const auto stored = out.file_->metadata().find("key");
     const bool fits = tensor.dtype == DType::kF32 &&
                       tensor.shape == std::vector<int64_t>{windows.count, out.rows_, out.cols_} &&
-                      stored != out.file_->metadata().end() && stored->second == key;
+                      stored != out.file_->metadata().end() && stored->second == sha256_hex(key);
     if (!fits) throw ResourceError("{}: not the states asked for", out.path_);
     out.data_ = reinterpret_cast<const float*>(out.file_->bytes(tensor).data());
+    out.in_use_ = std::make_shared<LruFolder::InUse>(out.path_);
+    files.mark_used(out.path_);
   } catch (const ResourceError& e) {
     log_warning("{}; computing them again", e.what());
     return std::nullopt;
@@ -157,10 +160,11 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
                             const EvalOptions& options) {
   if (std::optional<FinalStates> found = find(source, windows, backend, options)) return *found;
   const std::string key = states_key(source, windows, backend);
-  const std::string path = states_path(key, options);
-  make_folders(std::filesystem::path(path).parent_path().string());
+  const LruFolder files = states_files(options);
+  const std::string path = files.path(key);
+  make_folders(files.folder());
   SafetensorsWriter writer;
-  writer.set_metadata("key", key);
+  writer.set_metadata("key", sha256_hex(key));
   writer.set_metadata("model", source.digest());
   writer.set_metadata("text", windows.text_name);
   writer.set_metadata("protocol", windows.protocol.words());
@@ -172,6 +176,7 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
     });
   });
   writer.write(path);
+  files.evict(path);
   std::optional<FinalStates> written = find(source, windows, backend, options);
   if (!written) throw ResourceError("{}: cannot be read back; expected the states just written; check the disk", path);
   return *written;
@@ -213,7 +218,8 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
     if (reference == nullptr) {
       backend.head_nll(states, head.view(), targets, losses, {});
     } else {
-      backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements, targets, losses);
+      backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements,
+                              targets, losses);
     }
     double sum = 0;
     for (size_t t = 0; t < scored; ++t) {

@@ -25,19 +25,22 @@
 #include "core/eval/protocol.h"
 #include "core/model/safetensors.h"
 #include "core/model/weight_source.h"
+#include "core/util/lru_folder.h"
 
 namespace sage {
 
 struct EvalOptions {
   uint64_t hidden_budget_bytes = uint64_t{1} << 30;  // hidden states in memory at a time
   std::string states_folder;                         // for final hidden states; "" = cache_folder()/eval
+  uint64_t states_budget_bytes = uint64_t{4} << 30;  // of that folder: the least recently used go, none that is in use
   bool progress = true;                              // draw a progress line
 };
 
 // Final hidden states of a model on windows, memory-mapped from their file.
 class FinalStates {
  public:
-  // From the file if it is there and whole, otherwise computed and written (atomically). Keyed by digests of model, tokens and
+  // From the file if it is there and whole, otherwise computed and written (atomically), even if it alone exceeds the budget:
+  // the states are read from it. Keyed by digests of model, tokens and
   // protocol, number of windows and backend.
   static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                         const EvalOptions& options);
@@ -50,6 +53,7 @@ class FinalStates {
 
  private:
   std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const LruFolder::InUse> in_use_;
   std::string path_;
   const float* data_ = nullptr;
   int64_t rows_ = 0;

@@ -1,11 +1,11 @@
 // Text -> token ids and back, from a Hugging Face tokenizer.json or the vocab.json and merges.txt of older models, with the
 // same ids as the `tokenizers` library gives.
 //
-// Supported: model BPE (merges as "a b" strings or as pairs, ignore_merges, unk_token, fuse_unk); pre-tokenizers ByteLevel,
-// Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC, NFD, NFKC, NFKD,
+// Supported: model BPE (merges as "a b" strings or as pairs, ignore_merges, unk_token, fuse_unk, byte_fallback); pre-tokenizers
+// ByteLevel, Metaspace (prepend_scheme always or never), Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC, NFD, NFKC, NFKD,
 // Lowercase, Strip, Replace, Prepend, Sequence; added tokens (special, lstrip, rstrip, single_word, normalized);
-// post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel, Fuse,
-// Replace, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
+// post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel,
+// ByteFallback, Fuse, Replace, Strip, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
 // read approximately. Where we differ on purpose: `truncation` and `padding` are ignored (whole texts are tokenized), an added
 // token whose number contradicts the vocabulary is an error (the library renumbers it with a warning), and text that is not
 // UTF-8 is an error.

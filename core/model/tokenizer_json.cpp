@@ -54,9 +54,17 @@ SplitBehavior read_behavior(const Node& node) {
 
 PreTokenizer read_pre_tokenizer(const Node& node) {
   static const char* kSupported =
-      "ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence";
+      "ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence";
   const std::string& type = node.at("type").text();
   if (type == "ByteLevel") return pre_byte_level(node.at("add_prefix_space").boolean(), node.flag("use_regex", true));
+  if (type == "Metaspace") {
+    const Node scheme = node.get("prepend_scheme"), older = node.get("add_prefix_space");
+    const std::string prepend = !scheme.null() ? scheme.text() : older.null() || older.boolean() ? "always" : "never";
+    if (prepend != "always" && prepend != "never") scheme.fail("found \"" + prepend + "\"", "\"always\" or \"never\"");
+    const std::string& replacement = node.at("replacement").text();
+    if (replacement.empty()) node.fail("an empty replacement", "one character");
+    return pre_metaspace(replacement, prepend == "always", node.flag("split", true));
+  }
   if (type == "Split")
     return pre_split(read_pattern(node.at("pattern")), read_behavior(node.at("behavior")), node.flag("invert", false));
   if (type == "Digits") {
@@ -81,10 +89,16 @@ PreTokenizer read_pre_tokenizer(const Node& node) {
 }
 
 Decoder read_decoder(const Node& node) {
-  static const char* kSupported = "ByteLevel, Fuse, Replace, Sequence";
+  static const char* kSupported = "ByteLevel, ByteFallback, Fuse, Replace, Strip, Sequence";
   const std::string& type = node.at("type").text();
   if (type == "ByteLevel") return decode_byte_level();
+  if (type == "ByteFallback") return decode_byte_fallback();
   if (type == "Fuse") return decode_fuse();
+  if (type == "Strip") {
+    const std::string& character = node.at("content").text();
+    if (character.empty()) node.fail("nothing to strip", "one character");
+    return decode_strip(character, static_cast<size_t>(node.at("start").id()), static_cast<size_t>(node.at("stop").id()));
+  }
   if (type == "Replace") return decode_replace(read_pattern(node.at("pattern")), node.at("content").text());
   if (type == "Sequence") {
     std::vector<Decoder> steps;
@@ -106,7 +120,6 @@ Bpe read_model(const Node& node) {
   const Node type = node.get("type");  // absent from the oldest files, which are all BPE
   if (!type.null() && type.text() != "BPE") node.unsupported(type.text(), "BPE");
   if (type.null() && !node.get("merges").is_list()) node.fail("no \"type\" and no \"merges\"", "a BPE model");
-  if (node.flag("byte_fallback", false)) node.unsupported("BPE with byte_fallback", "BPE on a byte-level alphabet");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Node affix = node.get(key);
     if (!affix.null() && !affix.text().empty()) affix.fail("found \"" + affix.text() + "\"", "none, as in byte-level files");
@@ -128,6 +141,7 @@ Bpe read_model(const Node& node) {
       unknown.fail("\"" + unknown.text() + "\" is not in the vocabulary", "a token of it, or null");
   }
   bpe.fuse_unknown = node.flag("fuse_unk", false);
+  bpe.byte_fallback = node.flag("byte_fallback", false);
   bpe.ignore_merges = node.flag("ignore_merges", false);
 
   const Node merges = node.at("merges");

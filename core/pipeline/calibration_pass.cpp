@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "core/calibration/block_grams.h"
 #include "core/config/value.h"
@@ -11,11 +12,20 @@
 namespace sage {
 namespace {
 
-double passes(const CalibrationJob& job, int layers) {
-  return static_cast<double>(job.samples.options.samples) * layers * (job.config.propagation == Propagation::kQuantized ? 2 : 1);
+double passes(const CalibrationJob& job, const ModelConfig& config) {
+  return static_cast<double>(job.samples.options.samples * config.layers * passes_per_block(job.config, find_family(config)));
 }
 
 }  // namespace
+
+int passes_per_block(const CalibrationConfig& config, const Family& family) {
+  if (config.propagation == Propagation::kOriginal) return 1;
+  if (config.layer_order == LayerOrder::kTogether) return 2;
+  std::set<std::string> groups;
+  for (const LinearRow& row : family.linears)
+    groups.insert(row.group);
+  return static_cast<int>(groups.size()) + 1;
+}
 
 std::string calibration_key(const CalibrationJob& job) {
   return fmt::format("samples {} options {}", job.samples.digest, canonical_json(calibration_identity(job.config)));
@@ -31,7 +41,7 @@ CalibrationPass::CalibrationPass(const CheckpointSource& source, const Calibrati
       family_(find_family(source.config())),
       cache_("", static_cast<uint64_t>(job.config.cache_bytes)),
       workspace_(backend),
-      progress_("calibrate", passes(job, static_cast<int>(source.config().layers)), "sequence x block") {
+      progress_("calibrate", passes(job, source.config()), "sequence x block") {
   check_sequence_length(family_, source.config(), job.samples.options.length);
 }
 
@@ -46,14 +56,15 @@ void CalibrationPass::start() {
   position_ = 0;
 }
 
-// Those to be caught up with, and then `layer` itself as it is before quantization.
-BlockStream CalibrationPass::blocks_up_to(int layer) {
+// Those to be caught up with, and then `layer` itself as it is while its inputs are collected.
+BlockStream CalibrationPass::blocks_up_to(int layer, const Amend& amend) {
   std::vector<int> layers;
   for (int i = position_; i <= layer; ++i)
     layers.push_back(i);
-  return BlockStream(backend_, std::move(layers), [this, layer](int i) {
+  return BlockStream(backend_, std::move(layers), [this, layer, amend](int i) {
     BlockWeights block = load_block(family_, source_, i);
     if (i < layer && job_.config.propagation == Propagation::kQuantized) replace_(i, block);
+    if (i == layer && amend) amend(block);
     return block;
   });
 }
@@ -81,10 +92,11 @@ void CalibrationPass::advance_to(int layer, BlockStream& blocks) {
   }
 }
 
-std::map<std::string, Gram> CalibrationPass::collect(int layer, const std::map<std::string, int64_t>& columns_of_group) {
+std::map<std::string, Gram> CalibrationPass::collect(int layer, const std::map<std::string, int64_t>& columns_of_group, const Amend& amend) {
   const double started = now_seconds();
   const bool original = job_.config.propagation == Propagation::kOriginal;
-  const std::string key = gram_key(source_.digest(), job_.samples.digest, job_.config.gram, backend_.name(), layer, original || layer == 0 ? "" : quantization_);
+  const bool of_original_layers = original || (layer == 0 && !amend);
+  const std::string key = gram_key(source_.digest(), job_.samples.digest, job_.config.gram, backend_.name(), layer, of_original_layers ? "" : quantization_);
   std::map<std::string, Gram> grams;
   for (const auto& [group, cols] : columns_of_group)
     if (std::optional<Gram> found = cache_.find(key, group, cols)) grams.emplace(group, std::move(*found));
@@ -94,9 +106,11 @@ std::map<std::string, Gram> CalibrationPass::collect(int layer, const std::map<s
     return grams;
   }
   if (!hidden_) start();
-  BlockGrams collected(layer, job_.config.gram, backend_);
+  std::vector<std::string> groups;
+  for (const auto& [group, cols] : columns_of_group) groups.push_back(group);
+  BlockGrams collected(layer, std::move(groups), job_.config.gram, backend_);
   {
-    BlockStream blocks = blocks_up_to(layer);
+    BlockStream blocks = blocks_up_to(layer, amend);
     advance_to(layer, blocks);
     const BlockWeights& block = blocks.next();
     const auto span = backend_.span(fmt::format("block {} and its Grams", layer));
@@ -106,9 +120,7 @@ std::map<std::string, Gram> CalibrationPass::collect(int layer, const std::map<s
       run_sequence(i, block, original, observer);
   }
   if (original) position_ = layer + 1;
-  std::vector<std::string> groups;
-  for (const auto& [group, cols] : columns_of_group) groups.push_back(group);
-  grams = collected.finish(groups);
+  grams = collected.finish();
   for (const auto& [group, gram] : grams) cache_.store(key, group, gram);
   seconds_ += now_seconds() - started;
   return grams;

@@ -4,6 +4,8 @@
 //   it
 //                           (GPTQ, PB-LLM, BiLLM): two forward passes a block
 //   propagation original    on the outputs of the original blocks: one pass, and the same Grams for every method
+//   layer_order sequential  the Grams of one group of linears at a time, with the groups before it quantized: a pass for each
+//                           group of the block, and one more for its outputs (GPTQ, --true-sequential)
 //
 // In memory: one block's weights (two on a device), its Grams, one sequence of activations, and the hidden states (N x L x d
 // floats of host memory, in a mapped file beyond hidden_states_bytes; a device is sent one sequence at a time). Forward passes
@@ -35,6 +37,8 @@ struct CalibrationJob {
 };
 // Everything of a job that shapes results, as one line of text.
 std::string calibration_key(const CalibrationJob& job);
+// Forward passes of all samples through each block.
+int passes_per_block(const CalibrationConfig& config, const Family& family);
 
 class CalibrationPass {
  public:
@@ -46,13 +50,16 @@ class CalibrationPass {
 
   // Grams of block `layer` for the given groups of linears. Layers are asked for in ascending order; with propagation quantized all
   // earlier blocks must be finished. RunError: a group was never seen, activations that are not finite, an all-zero Gram.
-  std::map<std::string, Gram> collect(int layer, const std::map<std::string, int64_t>& columns_of_group);
+  // With layer_order sequential, `amend` puts the layers of the block itself that are quantized already in place of the original
+  // ones; each call is then a pass of its own.
+  using Amend = std::function<void(BlockWeights& block)>;
+  std::map<std::string, Gram> collect(int layer, const std::map<std::string, int64_t>& columns_of_group, const Amend& amend = {});
 
   double seconds() const { return seconds_; }  // spent in collect()
 
  private:
   void start();
-  BlockStream blocks_up_to(int layer);
+  BlockStream blocks_up_to(int layer, const Amend& amend);
   void advance_to(int layer, BlockStream& blocks);
   // Runs sequence i through a block; hidden_ keeps its outputs if asked to.
   void run_sequence(int64_t i, const BlockWeights& block, bool keep, const InputObserver& observe = {});

@@ -6,6 +6,7 @@
 #include "core/eval/perplexity.h"
 #include "core/pipeline/packed_checkpoint.h"
 #include "core/util/table.h"
+#include "experiments/cli/options.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/runner.h"
 #include "kernels/backends.h"
@@ -102,7 +103,7 @@ ExitCode run(const Program& program, const po::variables_map& given) {
   if (limit < 0) throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", limit);
   if (budget_mib < 1 || budget_mib > (1 << 20))
     throw UserError("--memory: found {}; expected 1 to 1048576 MiB; e.g. --memory 1024", budget_mib);
-  const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
+  const std::unique_ptr<Backend> backend = make_backend(device_option(given));
   const std::string folder = resolve_model_path(given["model"].as<std::string>());
   const std::unique_ptr<WeightSource> source = open_model(folder, program.registries, *backend);
   const Tokenizer tokenizer = Tokenizer::from_folder(folder);
@@ -150,8 +151,8 @@ Verb eval_verb() {
     add("windows", po::value<int64_t>()->default_value(0), "number of windows from the start of the text; 0 = all");
     add("compare-with", po::value<std::string>(), "model directory for KL divergence and top-1 agreement (full precision)");
     add("memory", po::value<int64_t>()->default_value(1024), "MiB of hidden states in memory at a time");
-    add("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference");
     add("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+    add_device_option(options);
   };
   verb.run = run;
   return verb;

@@ -30,6 +30,8 @@ class Call {
   Call& operator=(const Call&) = delete;
 
   Stream stream() const { return backend_.compute_; }
+  const KernelTable& kernels() const { return backend_.kernels_; }
+  const DeviceInfo& device() const { return backend_.info_; }
 
   // Device versions of matrix arguments. T: float, double, uint8_t, int32_t, uint64_t, ...
   template <class T>

@@ -1,30 +1,14 @@
 #include "kernels/cuda/device_backend.h"
 
-#include <fmt/format.h>
-
-#include "core/util/errors.h"
 #include "kernels/cuda/call.h"
+#include "kernels/cuda/device_choice.h"
 #include "kernels/cuda/status.h"
 
 namespace sage::cuda {
-namespace {
-
-constexpr int kOldestMajor = 8;  // the oldest architecture kernels are compiled for
-
-}  // namespace
 
 DeviceBackend::DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes)
     : api_(std::move(api)), kernels_(kernels), precision_(precision), sizes_(sizes) {
-  int count = 0;
-  check(*api_, api_->device_count(&count), "looking for a device");
-  if (count < 1)
-    throw ResourceError("{}: no device; expected at least one; see `sageptq doctor`, or use --device cpu", api_->name());
-  check(*api_, api_->device_info(0, &info_), "reading the properties of device 0");
-  if (info_.major < kOldestMajor)
-    throw ResourceError(
-        "{}: device 0 ({}) has compute capability {}.{}; expected {}.0 or newer; use another device (CUDA_VISIBLE_DEVICES), or "
-        "--device cpu",
-        api_->name(), info_.name, info_.major, info_.minor, kOldestMajor);
+  info_ = require_device(*api_);
   check(*api_, api_->set_device(0), "taking device 0");
   memory_ = std::make_unique<DeviceMemory>(*api_, sizes_.keep_memory);
   check(*api_, api_->create_stream(&compute_), "making the compute stream");
@@ -54,10 +38,7 @@ std::string DeviceBackend::name() const {
   return api_->name();
 }
 
-std::string DeviceBackend::description() const {
-  return fmt::format("{}, sm_{}{}, {:.1f} GB, {} multiprocessors", info_.name, info_.major, info_.minor,
-                     static_cast<double>(info_.total_bytes) / 1e9, info_.multiprocessors);
-}
+std::string DeviceBackend::description() const { return words(info_); }
 
 std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
   return {memory_->take(bytes, compute_, "allocate"), [this](void* block) { memory_->give(block, compute_); }};

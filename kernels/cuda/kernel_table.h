@@ -9,6 +9,7 @@
 #include "kernels/cuda/calibration_kernels.h"
 #include "kernels/cuda/forward_kernels.h"
 #include "kernels/cuda/head_kernels.h"
+#include "kernels/cuda/packed_kernels.h"
 #include "kernels/cuda/statistics_kernels.h"
 
 namespace sage::cuda {
@@ -19,6 +20,7 @@ struct KernelTable {
   HeadKernels head;
   StatisticsKernels statistics;
   CalibrationKernels calibration;
+  PackedKernels packed;
 };
 
 }  // namespace sage::cuda

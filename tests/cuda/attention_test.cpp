@@ -42,7 +42,8 @@ class CudaAttention : public testing::Test {
 
 TEST_F(CudaAttention, EveryHeadSizeAtTileBorders) {
   for (int head_dim : {1, 2, 3, 30, 31, 32, 33, 63, 64, 65, 80, 96, 100, 127, 128, 129, 130, 192, 255, 256})
-    for (int64_t length : {1, 2, 31, 32, 33, 63, 64, 65, 97}) {
+    for (int64_t length : head_dim == 33 || head_dim == 130 ? std::vector<int64_t>{1, 2, 31, 32, 33, 63, 64, 65, 97}
+                                                            : std::vector<int64_t>{65}) {
       const AttentionShape s{2, 1, head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim)), 0};
       SCOPED_TRACE(testing::Message() << "heads of " << head_dim << ", " << length << " positions, seed " << seed());
       const Matrix q = normal_matrix(length, 2 * head_dim, 80, 1.5), k = normal_matrix(length, head_dim, 81, 1.5),
@@ -52,14 +53,15 @@ TEST_F(CudaAttention, EveryHeadSizeAtTileBorders) {
 }
 
 TEST_F(CudaAttention, WindowsOfEveryKind) {
-  for (int head_dim : {16, 200})
-    for (int64_t length : {1, 64, 130, 193})
-      for (int window : {1, 2, 31, 32, 33, 63, 64, 65, 66, 127, 128, 129, 1000}) {
-        const AttentionShape s{3, 3, head_dim, 0.2f, window};
+  for (int head_dim : {16, 200})  // tiles of 64 and of 32
+    for (int64_t length : {64, 193})
+      for (int window : head_dim == 16 ? std::vector<int>{1, 2, 31, 63, 64, 65, 66, 127, 128, 129, 1000}
+                                       : std::vector<int>{31, 32, 33, 65}) {
+        const AttentionShape s{1, 1, head_dim, 0.2f, window};
         SCOPED_TRACE(testing::Message() << "heads of " << head_dim << ", " << length << " positions, window " << window
                                         << ", seed " << seed());
-        const Matrix q = normal_matrix(length, 3 * head_dim, 83), k = normal_matrix(length, 3 * head_dim, 84),
-                     v = normal_matrix(length, 3 * head_dim, 85);
+        const Matrix q = normal_matrix(length, head_dim, 83), k = normal_matrix(length, head_dim, 84),
+                     v = normal_matrix(length, head_dim, 85);
         ASSERT_LT(nmse(naive_attention(q, k, v, s).view(), run(q, k, v, s).view()), 1e-11);
       }
 }
@@ -74,10 +76,10 @@ TEST_F(CudaAttention, HeadsShareKeys) {
 }
 
 TEST_F(CudaAttention, ResultsDoNotDependOnWhereMatricesLie) {
-  for (int head_dim : {3, 4, 30, 64, 100, 132}) {
-    const AttentionShape s{4, 2, head_dim, 0.25f, 50};
-    const Matrix q = normal_matrix(71, 4 * head_dim, 89), k = normal_matrix(71, 2 * head_dim, 90),
-                 v = normal_matrix(71, 2 * head_dim, 91);
+  for (int head_dim : {4, 30, 64, 132}) {
+    const AttentionShape s{2, 1, head_dim, 0.25f, 50};
+    const Matrix q = normal_matrix(66, 2 * head_dim, 89), k = normal_matrix(66, head_dim, 90),
+                 v = normal_matrix(66, head_dim, 91);
     const Matrix expected = run(q, k, v, s);
     for (const Placement& p : placements())
       for (int which = 0; which < 4; ++which) {  // the matrix that lies so; the others begin at 16 bytes
@@ -89,6 +91,7 @@ TEST_F(CudaAttention, ResultsDoNotDependOnWhereMatricesLie) {
         backend_->attention(dq.view(), dk.view(), dv.view(), s, out.view());
         ASSERT_TRUE(same_bits(expected, out.host()));
         ASSERT_TRUE(out.margin_intact());
+        if (which != 0) continue;
         backend_->attention(dq.view(), dk.view(), dv.view(), s, dq.view());
         ASSERT_TRUE(same_bits(expected, dq.host())) << "onto the queries";
       }

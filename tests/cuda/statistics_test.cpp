@@ -322,6 +322,9 @@ TEST_F(Statistics, AssignAtTheEndsOfTheScale) {
   EXPECT_EQ(out, (std::vector<uint8_t>{255, 255, 255, 255, 255, 0}));
   backend_->assign_by_magnitude(w.view(), std::vector<float>{FLT_TRUE_MIN, FLT_MAX, inf}, out.data());
   EXPECT_EQ(out, (std::vector<uint8_t>{0, 0, 1, 2, 3, 0}));
+  // Fewer cuts than a whole search has: what stands in their place counts for no magnitude.
+  backend_->assign_by_magnitude(w.view(), std::vector<float>{FLT_TRUE_MIN, FLT_MAX}, out.data());
+  EXPECT_EQ(out, (std::vector<uint8_t>{0, 0, 1, 2, 2, 0}));
 }
 
 // Each bin's sums are exact: they equal the sums formed in integers of 2^-149 and 2^-298.

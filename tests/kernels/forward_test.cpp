@@ -7,11 +7,7 @@ namespace {
 constexpr double kExact = 1e-13;    // NMSE of one rounding to FP32 per result
 constexpr double kProduct = 1e-11;  // FP32 accumulation of a few thousand products
 
-class Forward : public testing::TestWithParam<std::string> {
- protected:
-  Forward() : backend_(backend(GetParam())) { RecordProperty("seed", std::to_string(seed())); }
-  std::unique_ptr<Backend> backend_;
-};
+class Forward : public BackendTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, Forward, testing::ValuesIn(backend_names()), test_name);
 
 TEST_P(Forward, Linear) {

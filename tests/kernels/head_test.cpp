@@ -4,11 +4,7 @@
 namespace sage::test {
 namespace {
 
-class Head : public testing::TestWithParam<std::string> {
- protected:
-  Head() : backend_(backend(GetParam())) { RecordProperty("seed", std::to_string(seed())); }
-  std::unique_ptr<Backend> backend_;
-};
+class Head : public BackendTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, Head, testing::ValuesIn(backend_names()), test_name);
 
 std::vector<double> log_softmax(const float* hidden, WeightView head) {

@@ -8,11 +8,8 @@
 namespace sage::test {
 namespace {
 
-class Quantization : public testing::TestWithParam<std::string> {
+class Quantization : public BackendTest {
  protected:
-  Quantization() : backend_(backend(GetParam())), oracle_(backend("reference")) {
-    RecordProperty("seed", std::to_string(seed()));
-  }
   // Runs body(shape, weights) for every shape, with ordinary and with hostile values.
   template <class Body>
   void for_shapes(const Body& body) {
@@ -32,7 +29,7 @@ class Quantization : public testing::TestWithParam<std::string> {
       }
     }
   }
-  std::unique_ptr<Backend> backend_, oracle_;
+  std::unique_ptr<Backend> oracle_ = backend("reference");
 };
 INSTANTIATE_TEST_SUITE_P(Backends, Quantization, testing::ValuesIn(backend_names()), test_name);
 

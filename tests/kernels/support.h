@@ -18,22 +18,26 @@
 #include "core/util/random.h"
 #include "kernels/backends.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda/compiled/cuda_backend.h"
 #include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
 #include "kernels/cuda_on_cpu/executor/engine.h"
 
 namespace sage::test {
 
-// "reference", "cpu-VARIANT" for every variant this machine can run, and the CUDA kernels executed on the CPU.
+// "reference", "cpu-VARIANT" for every variant this machine can run, the CUDA kernels executed on the CPU, and "cuda" on every
+// machine: where no device answers, its tests are skipped with the reason.
 inline std::vector<std::string> backend_names() {
   std::vector<std::string> out = {"reference"};
   for (const std::string& v : cpu_variants())
     out.push_back("cpu-" + v);
   out.push_back("cuda_on_cpu");
+  out.push_back("cuda");
   return out;
 }
 inline std::unique_ptr<Backend> backend(const std::string& name) {
   if (name == "cuda_on_cpu") return make_cuda_on_cpu_backend();
-  return name == "reference" ? make_backend(name) : make_cpu_backend(name.substr(4));
+  if (name == "reference" || name == "cuda") return make_backend(name);
+  return make_cpu_backend(name.substr(4));
 }
 // Executes kernels thread by thread, about a thousand times slower than the others: large cases are cut down for it.
 inline bool is_emulated(const std::string& name) { return name == "cuda_on_cpu"; }
@@ -43,11 +47,34 @@ inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
   return s;
 }
 
+// Why the backend cannot be tested here; empty where it can.
+inline std::string absence(const std::string& name) {
+  if (name != "cuda") return "";
+  static const BackendStatus status = cuda_status();
+  return status.available ? "" : "no device: " + status.detail;
+}
+
 // SAGE_TEST_SEED repeats a failure seen with another seed.
 inline uint64_t seed() {
   const char* s = std::getenv("SAGE_TEST_SEED");
   return s == nullptr ? 20260605u : std::strtoull(s, nullptr, 10);
 }
+
+// Tests of every backend. SAGE_REQUIRE_CUDA=1 makes the absence of a device a failure.
+class BackendTest : public testing::TestWithParam<std::string> {
+ protected:
+  BackendTest() : backend_(absence(GetParam()).empty() ? backend(GetParam()) : nullptr) {
+    RecordProperty("seed", std::to_string(seed()));
+  }
+  void SetUp() override {
+    const std::string reason = absence(GetParam());
+    if (reason.empty()) return;
+    if (const char* required = std::getenv("SAGE_REQUIRE_CUDA"); required != nullptr && std::string(required) == "1")
+      FAIL() << reason << "; SAGE_REQUIRE_CUDA=1 asks for one";
+    GTEST_SKIP() << reason;
+  }
+  std::unique_ptr<Backend> backend_;
+};
 
 class Threads {
  public:

@@ -6,15 +6,16 @@
 // Work split: a block takes kQueries positions of one head and goes over tiles of kKeys positions, those outside the causal
 // range or the window of all its queries left out. Its threads form a grid of 16 columns; thread (ty, tx) owns the scores of
 // queries ty + kRowThreads i and keys tx + 16 j, and the outputs of the same queries in columns 16 kPack c + kPack tx + w. So
-// the rows of a query belong to 16 neighbouring lanes, its largest score is known after four shuffles, and sums of weights stay
-// with the lanes until the end. The blocks of the last positions, which have the most keys, come first.
+// the scores of a query belong to 16 neighbouring lanes, its largest score is known after four shuffles, and sums of weights
+// stay with the lanes until the end. The blocks of the last positions, which have the most keys, come first.
 //
 // Operations: 2 head_dim for each of q . k and p v per pair of positions, half of the pairs masked: about 2 T (T + kKeys) heads
 // kDim in all (kDim: head_dim rounded up to 32, 64, 128 or 256), and one exponential per pair. A block reads each key and value
 // tile once: T^2 / (2 kQueries) rows of k and of v per head, from the cache, 32 operations to the byte for 64 queries. Bound by
-// the FP32 units: per 4 elements of head_dim a warp makes 12 accesses to shared memory (16 bytes a lane) for 64 FMA.
+// the FP32 units, if narrowly: for 4 elements of head_dim a warp of the 64 x 64 tiles reads shared memory 8 times, 16 bytes a
+// lane, which takes 12 cycles, and makes 64 FMA, which take 16; the 32 x 32 tiles of the longest heads need 8 cycles for both.
 //
-// Memory: (kQueries + kKeys) (kDim + 4) + kQueries (kKeys + 4) floats of shared memory; 88 KB at most. Rows are padded by 16
+// Memory: (kQueries + kKeys) (kDim + 4) + kQueries (kKeys + 4) floats of shared memory; 85 KB at most. Rows are padded by 16
 // bytes, so that 16-byte accesses down a column of rows spread over all banks.
 //
 // Deterministic: each sum has one order, given by the shape. A masked weight is an exact zero, and zero times infinity is NaN:

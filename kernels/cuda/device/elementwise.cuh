@@ -1,12 +1,15 @@
 // Elementwise kernels of the forward pass. A thread takes kWidth neighbouring elements of a row at a time (4 where pointers and
 // pitches allow 16-byte accesses, else 1); grid.x walks the columns, grid.y the rows, both strided.
 //
-// All are bound by memory, FP32, and each element depends on its own inputs alone. Bytes moved per element:
+// FP32; each element depends on its own inputs alone. Bytes moved per element, and instructions where they are many (counted in
+// the code for sm_90):
 //   add        x += y                                        12
-//   silu_mul   out = gate / (1 + exp(-gate)) * up            12; about 20 instructions
+//   silu_mul   out = gate / (1 + exp(-gate)) * up            12; 50
 //   relu       x = max(x, 0)                                  8
-//   gelu       x = x Phi(x)                                   8; about 60 instructions
+//   gelu       x = x Phi(x)                                   8; 80
 //   fill_rows  y[i][j] = bias[j], or 0                        4; the bias comes from the cache
+// All are bound by memory, but for gelu on devices that fetch 8 bytes in less time than they issue 80 instructions: by data
+// sheets, an H100 needs about as long for either.
 // Outputs may be inputs: an element is read by the thread that writes it, before it does.
 #pragma once
 

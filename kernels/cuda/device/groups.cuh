@@ -7,11 +7,12 @@
 // each group) and adds the quads it meets to it, so there is nothing to race for; then the lanes of a warp fold the columns of
 // a group in a tree, and the block writes one Moments per group, which sum_columns_kernel (moments.cuh) folds over the blocks.
 // label_threads() columns fill 48 KB: 128 threads up to 13 groups, 16 at 64, 8 at 256 (56 KB). Few threads cost latency, not
-// memory traffic: with 256 groups a multiprocessor holds one to four warps of 8 lanes, and a weight takes its thread three
+// memory traffic: with 256 groups a multiprocessor holds one to three warps of 8 lanes, and a weight takes its thread three
 // dependent reads and writes of shared memory (order of 50 cycles). Labels come from the host at one byte per weight, and the
-// bus is the bound before that: arithmetic puts 256 groups near its speed and small numbers far above. Not measured. Bytes: 5
-// 1/8 per weight read, 32 per group and block written and read. The order of a sum: a thread's weights by number of quad,
-// threads in a tree, blocks in the order of sum_columns_kernel.
+// bus is the bound before that: arithmetic puts 256 groups near its speed and small numbers far above. Not measured.
+// Bytes: 5 1/8 per weight read, 32 per group and block written and read.
+//
+// The order of a sum: a thread's weights by number of quad, threads in a tree, blocks in the order of sum_columns_kernel.
 #pragma once
 
 #include "kernels/cuda/device/moments.cuh"

@@ -11,9 +11,9 @@
 //   sum_columns_kernel                      every column: a block of 32 x 8 threads sums 32 columns of a band of rows, a warp a
 //                                           row of them (128 bytes); run again over the partial results of the bands
 //
-// Bytes: 4 per weight read (8 for a distance), 1/8 more for ownership bits; written: 32 per cell or column, for columns 64 per
-// band and column more. Three double additions and a conversion per weight for moments: on devices with a 64th of the rate in
-// double that, not the memory, is the bound (arithmetic on data sheets; not measured).
+// Bytes: 4 per weight read (8 for a distance), 1/8 more for ownership bits; 32 written per cell, and for columns 32 written and
+// read per band and column more. Three double additions and a conversion per weight for moments: on devices with a 64th of the
+// rate in double that, not the memory, is the bound (arithmetic on data sheets; not measured).
 #pragma once
 
 #include "kernels/cuda/device/weights.cuh"

@@ -39,15 +39,16 @@ __global__ void rotary_angles_kernel(const Frequencies frequencies, int64_t firs
   }
 }
 
-__global__ void rotate_kernel(float* x, int64_t ldx, const float2* angle, int64_t rows, int64_t pairs, int64_t half) {
-  for (int64_t t = blockIdx.y; t < rows; t += gridDim.y)
-    for (int64_t p = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; p < pairs; p += int64_t{gridDim.x} * blockDim.x) {
-      const int64_t head = p / half, i = p - head * half;
-      float* v = x + t * ldx + head * 2 * half + i;
+__global__ void rotate_kernel(float* x, int64_t ldx, const float2* angle, int64_t rows, int64_t heads, int64_t half) {
+  for (int64_t t = int64_t{blockIdx.y} * blockDim.y + threadIdx.y; t < rows; t += int64_t{gridDim.y} * blockDim.y)
+    for (int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < half; i += int64_t{gridDim.x} * blockDim.x) {
       const float2 by = angle[t * half + i];
-      const float a = v[0], b = v[half];
-      v[0] = a * by.x - b * by.y;
-      v[half] = b * by.x + a * by.y;
+      float* v = x + t * ldx + i;
+      for (int64_t h = 0; h < heads; ++h, v += 2 * half) {
+        const float a = v[0], b = v[half];
+        v[0] = a * by.x - b * by.y;
+        v[half] = b * by.x + a * by.y;
+      }
     }
 }
 

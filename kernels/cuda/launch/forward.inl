@@ -108,8 +108,9 @@ int launch_rotary(float* x, int64_t ldx, int64_t rows, int64_t heads, int64_t ha
                                 rotary_angles_kernel, f, first, factor, first_position, rows, half, pairs);
     if (code != 0) return code;
   }
-  return kx::launch("rotate", elementwise_grid(rows, heads * half, kThreads), dim3(kThreads), 0, stream, rotate_kernel, x, ldx,
-                    static_cast<const float2*>(pairs), rows, heads * half, half);
+  constexpr dim3 kBlock(32, 8);
+  return kx::launch("rotate", elementwise_grid(divide_up(rows, kBlock.y), half, kBlock.x), kBlock, 0, stream, rotate_kernel, x,
+                    ldx, static_cast<const float2*>(pairs), rows, heads, half);
 }
 
 sage::cuda::ForwardKernels forward_kernels() {

@@ -24,6 +24,10 @@ void set_running(CudaThread* t) {
 std::string name_of(const CudaThread& t) { return fmt::format("thread ({},{},{})", t.index.x, t.index.y, t.index.z); }
 std::string place_of(const CudaThread& t) { return fmt::format("{}:{}", t.file, t.line); }
 
+void misaligned_access(size_t alignment, const char* file, int line) {
+  BlockRunner::current().misaligned(alignment, file, line);
+}
+
 void* dynamic_shared() { return BlockRunner::current().shared(); }
 
 BlockRunner& BlockRunner::current() { return *current_runner; }
@@ -93,6 +97,10 @@ const std::string& BlockRunner::run_block(uint64_t block) {
   for (unsigned i = 0; i < (count_ + 31) / 32; ++i)
     warps_[i] = {count_ - i * 32 >= 32 ? 0xffffffffu : (1u << (count_ - i * 32)) - 1, 0};
   start_order();
+#ifdef KX_TSAN
+  while (free_.size() < count_)  // not by threads on their way out: what comes after their last release would seem to race
+    if (!add_fiber()) return fault_;
+#endif
   order_release(&start_token_);
 #ifdef KX_TSAN
   // All from here: TSan orders a fiber's creator before it, and threads of a block must not be ordered by who started whom.
@@ -128,18 +136,20 @@ void BlockRunner::release_fibers() {
   }
 }
 
-bool BlockRunner::give_stack(CudaThread& t) {
-  if (free_.empty()) {
-    fibers_.push_back(Fiber::with_stack(static_cast<unsigned>(fibers_.size())));
-    if (fibers_.back() == nullptr) {
-      fibers_.pop_back();
-      fault_ = fmt::format(
-          "no memory for the stack of {}, after {} stacks; have fewer threads in a block, or fewer workers (KX_WORKERS)",
-          name_of(t), fibers_.size());
-      return false;
-    }
-    free_.push_back(fibers_.back().get());
+bool BlockRunner::add_fiber() {
+  std::unique_ptr<Fiber> fiber = Fiber::with_stack(static_cast<unsigned>(fibers_.size()));
+  if (fiber == nullptr) {
+    fault_ = fmt::format("no memory for stack {} of this worker; have fewer threads in a block, or fewer workers (KX_WORKERS)",
+                         fibers_.size() + 1);
+    return false;
   }
+  free_.push_back(fiber.get());
+  fibers_.push_back(std::move(fiber));
+  return true;
+}
+
+bool BlockRunner::give_stack(CudaThread& t) {
+  if (free_.empty() && !add_fiber()) return false;
   t.fiber = free_.back();
   free_.pop_back();
   t.fiber->tsan = t.tsan;
@@ -186,6 +196,14 @@ std::string BlockRunner::deadlock() const {
   }
   return fmt::format("deadlock: {}{} of {} threads have returned; let every thread that a barrier or a mask includes reach it",
                      waiting, done_, count_);
+}
+
+void BlockRunner::misaligned(size_t alignment, const char* file, int line) {
+  running().file = file;
+  running().line = line;
+  fault_ = fmt::format("misaligned access: {} at {}; expected an address that is a multiple of {}", name_of(running()),
+                       place_of(running()), alignment);
+  abandon();
 }
 
 void BlockRunner::wait() {

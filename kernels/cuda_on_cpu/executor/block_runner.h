@@ -43,6 +43,7 @@ class BlockRunner {
   // For the thread that is running.
   int barrier(Vote vote, bool predicate, const char* file, int line);
   uint64_t collective(WarpOp op, unsigned mask, uint64_t value, unsigned argument, int width, const char* file, int line);
+  [[noreturn]] void misaligned(size_t alignment, const char* file, int line);
   void* shared() { return shared_.get(); }
 
   static BlockRunner& current();
@@ -58,6 +59,7 @@ class BlockRunner {
   uint64_t random();
   void push(CudaThread& t);
   CudaThread* pick();  // the next thread that can go on, or a new one; null when there is none
+  bool add_fiber();
   bool give_stack(CudaThread& t);
   CudaThread& running();
   void wait();                   // the running thread cannot go on: others do, until it can

@@ -28,7 +28,7 @@ inline uint64_t to_bits(T value) {
 template <class T>
 inline T from_bits(uint64_t bits) {
   T value;
-  std::memcpy(&value, &bits, sizeof(value));
+  std::memcpy(static_cast<void*>(&value), &bits, sizeof(value));  // void: some have private members
   return value;
 }
 
@@ -107,7 +107,6 @@ inline unsigned __reduce_or_sync(unsigned mask, unsigned v, KX_SITE) {
 inline unsigned __reduce_xor_sync(unsigned mask, unsigned v, KX_SITE) {
   return kx::warp_reduce(kx::WarpOp::kXor, mask, v, file, line);
 }
-#undef KX_SITE
 
 // ---- atomics: relaxed, return the old value ----
 namespace kx {
@@ -178,22 +177,31 @@ inline T atomicCAS(T* p, std::type_identity_t<T> expected, std::type_identity_t<
 }
 
 // ---- loads and stores with cache hints, which have no meaning here ----
+namespace kx {
 template <class T>
-inline T __ldg(const T* p) {
+inline void check_aligned(const T* p, const char* file, int line) {
+  if (reinterpret_cast<uintptr_t>(p) % alignof(T) != 0) misaligned_access(alignof(T), file, line);
+}
+}  // namespace kx
+template <class T>
+inline T __ldg(const T* p, KX_SITE) {
+  kx::check_aligned(p, file, line);
   return *p;
 }
 template <class T>
-inline T __ldcs(const T* p) {
-  return *p;
+inline T __ldcs(const T* p, KX_SITE) {
+  return __ldg(p, file, line);
 }
 template <class T>
-inline T __ldcg(const T* p) {
-  return *p;
+inline T __ldcg(const T* p, KX_SITE) {
+  return __ldg(p, file, line);
 }
 template <class T>
-inline void __stcs(T* p, T v) {
+inline void __stcs(T* p, std::type_identity_t<T> v, KX_SITE) {
+  kx::check_aligned(p, file, line);
   *p = v;
 }
+#undef KX_SITE
 
 // ---- bits ----
 inline int __popc(unsigned v) { return std::popcount(v); }

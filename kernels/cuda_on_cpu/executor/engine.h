@@ -17,6 +17,7 @@ namespace kx {
 //   divergent collective      lanes named by one mask call different collectives
 //   deadlock                  nobody can go on; says who waits where
 //   shuffle from absent lane  the source lane is not in the mask or has returned
+//   misaligned access         by __ldg, __ldcs, __ldcg or __stcs; a plain load of a vector goes unseen
 //   mask without own lane, shuffle width that is no power of two up to 32, no memory for a stack
 class KernelFault : public std::runtime_error {
  public:
@@ -73,6 +74,8 @@ int block_barrier(Vote vote, bool predicate, const char* file, int line);
 // Values are the low bytes of 64 bits; integers are extended by their sign for kMax and kMin. `argument` is the source lane,
 // distance or lane mask of a shuffle, `width` its width.
 uint64_t warp_collective(WarpOp op, unsigned mask, uint64_t value, unsigned argument, int width, const char* file, int line);
+// Reports an address that devices cannot access.
+[[noreturn]] void misaligned_access(size_t alignment, const char* file, int line);
 // The running block's dynamic shared memory, exactly as large as launched, every byte 0xff (NaN) at the start.
 void* dynamic_shared();
 

@@ -19,7 +19,6 @@ namespace {
 
 constexpr int kErrorInvalidConfiguration = 9;
 constexpr size_t kMaxSharedBytes = 99 * 1024;
-constexpr int kMostDefaultWorkers = 16;  // a block of 1024 stacks takes 2048 mappings, and Linux gives a process 65530
 
 template <class T>
 T number_from_environment(const char* name, T otherwise) {
@@ -110,6 +109,8 @@ class Grid {
 };
 
 #ifndef KX_SERIAL
+constexpr int kMostDefaultWorkers = 16;  // a block of 1024 stacks takes 2048 mappings, and Linux gives a process 65530
+
 // The workers besides the caller.
 class Pool {
  public:
