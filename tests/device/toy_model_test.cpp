@@ -74,7 +74,18 @@ TEST_P(ToyModel, OnTheDeviceAsOnTheHost) {
   const auto device = make_cuda_on_cpu_backend();
   device->record_timeline(true);
   const Outcome there = run(*device), here = run(test::cpu());
-  EXPECT_EQ(there.bytes, here.bytes);
+  const bool calibrated = std::string(GetParam()) == "gptq";
+  if (!calibrated) {
+    EXPECT_EQ(there.bytes, here.bytes);
+  } else {
+    // Activations differ in their last bits, so a weight half-way between two levels may take the other one.
+    ASSERT_EQ(there.bytes.size(), here.bytes.size());
+    int64_t differing = 0;
+    for (size_t i = 0; i < here.bytes.size(); ++i)
+      differing += there.bytes[i] != here.bytes[i];
+    EXPECT_LE(differing, static_cast<int64_t>(here.bytes.size()) / 1000);
+    RecordProperty("differing_bytes", std::to_string(differing));
+  }
   EXPECT_NEAR(there.scores.perplexity / here.scores.perplexity, 1, kRelative);
   EXPECT_GT(here.scores.kl_mean.mean, 0);
   EXPECT_NEAR(there.scores.kl_mean.mean / here.scores.kl_mean.mean, 1, 10 * kRelative);
@@ -86,8 +97,7 @@ TEST_P(ToyModel, OnTheDeviceAsOnTheHost) {
     ++spans[e.stream + " " + e.what];
     EXPECT_GE(e.end_s, e.start_s);
   }
-  EXPECT_EQ(spans["compute block 0"],
-            std::string(GetParam()) == "gptq" ? 3 : 2);  // the packed model, the reference, calibration
+  EXPECT_EQ(spans["compute block 0"], calibrated ? 3 : 2);  // the reference, the packed model, and calibration
   EXPECT_GE(spans["compute head"], 2);
   EXPECT_GE(spans["transfer 2048 x 64"], 1);  // the head
   EXPECT_EQ(device->device_memory().in_use, 0u);
