@@ -45,6 +45,7 @@ std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
 }
 
 HeldMemory DeviceBackend::hold(WeightView w) const {
+  if (w.size() == 0) return nullptr;
   const auto span = timeline_->span("transfer", fmt::format("{} x {}", w.rows, w.cols), mirrors_->stream());
   return mirrors_->hold(w);
 }
