@@ -9,6 +9,7 @@ endif
 export SAGEPTQ_CACHE
 export SAGEPTQ_PYTHON := $(SAGEPTQ_CACHE)/venv/bin/python
 export YES
+export SAGE_CUDA
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 30
@@ -21,23 +22,26 @@ failed_points := 4
 model_option := $(if $(MODEL),--model "$(MODEL)")
 sources = git ls-files --cached --others --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh' | grep -v '^tests/data/'
 
-.PHONY: help quickstart test build fetch packages packages-test venv model text format tidy install clean clean-venv clean-cache
+.PHONY: help quickstart test test-cuda ptxas-table build fetch packages packages-test venv model text format tidy install clean clean-venv clean-cache
 
 help:
 	@echo "Targets"
 	@echo "  quickstart  install what is missing, build, fetch model and text, compare methods on them, show table and picture"
 	@echo "  test        build and run all tests: release, AddressSanitizer + UndefinedBehaviorSanitizer, $(FUZZ_SECONDS) s per fuzz target"
+	@echo "  test-cuda   run the kernel tests on this machine's NVIDIA GPU and print a report"
 	@echo "  build       build the program: $(sageptq)"
 	@echo "  fetch       fetch the default model and text into the cache folder (no network once they are there)"
 	@echo "  install     install program, presets and bash completion below PREFIX"
 	@echo "  format      format the C++ sources with clang-format"
 	@echo "  tidy        check the C++ sources with clang-tidy"
+	@echo "  ptxas-table write kernels/cuda/ptxas.tsv: registers, spills and memory accesses of every CUDA kernel"
 	@echo "  clean       delete build/            clean-venv, clean-cache: delete the Python tools, all that was fetched"
 	@echo "Variables (make NAME=VALUE TARGET)"
 	@echo "  YES=1            install missing Debian packages without asking (for scripts)"
 	@echo "  MODEL=DIR        quickstart: another Hugging Face model directory"
 	@echo "  OUT=DIR          quickstart: where runs and picture go (now: $(OUT))"
 	@echo "  PREFIX=DIR       install: where to (now: $(PREFIX))"
+	@echo "  SAGE_CUDA=ON|OFF   build, test: with or without the CUDA backend; otherwise with it where nvcc is found"
 	@echo "  JOBS=N           parallel compilations and tests (now: $(JOBS))"
 	@echo "  FUZZ_SECONDS=N   test: time for each fuzz target (now: $(FUZZ_SECONDS))"
 	@echo "  SAGEPTQ_CACHE=DIR  model, text and Python tools (now: $(SAGEPTQ_CACHE))"
@@ -54,6 +58,16 @@ quickstart: packages build $(if $(MODEL),,model) text
 test: packages-test
 	@JOBS=$(JOBS) FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/test.sh
 
+# Exit status 3 of the script (make: Error 3): no device, nothing was tested.
+test-cuda: packages
+	@JOBS=$(JOBS) scripts/test_cuda.sh
+
+# For all architectures, in a build of its own.
+ptxas-table:
+	@cmake --preset release -B build/ptxas --log-level=WARNING -DSAGE_CUDA=ON "-DSAGE_ONLY=core;kernels" > /dev/null
+	@cmake --build build/ptxas --parallel $(JOBS) --target sage_cuda_compiled
+	@python3 scripts/ptxas_table.py build/ptxas --update kernels/cuda/ptxas.tsv
+
 packages:
 	@scripts/setup.sh packages build
 
@@ -62,7 +76,7 @@ packages-test:
 
 # Configuring is repeated only by Ninja itself, when a CMake file changes.
 build: packages
-	@test -f build/release/build.ninja || cmake --preset release --log-level=WARNING
+	@test -f build/release/build.ninja$(if $(SAGE_CUDA), && false) || cmake --preset release --log-level=WARNING $(if $(SAGE_CUDA),-DSAGE_CUDA=$(SAGE_CUDA))
 	@cmake --build --preset release --parallel $(JOBS) --target sageptq
 
 fetch: model text

@@ -234,12 +234,16 @@ Comparison compare_runs(const std::vector<SelectedRun>& runs) {
       sum += s.seconds;
     return r.timing.empty() ? Cell() : Cell(sum);
   });
-  metrics.add("peak GiB", [](const RunRecord& r) {
-    uint64_t peak = 0;
-    for (const StageRow& s : r.timing)
-      peak = std::max(peak, s.peak_bytes);
-    return peak == 0 ? Cell() : Cell(static_cast<double>(peak) / kGiB);
-  });
+  const auto add_peak = [&](const char* name, uint64_t StageRow::*bytes) {
+    metrics.add(name, [bytes](const RunRecord& r) {
+      uint64_t peak = 0;
+      for (const StageRow& s : r.timing)
+        peak = std::max(peak, s.*bytes);
+      return peak == 0 ? Cell() : Cell(static_cast<double>(peak) / kGiB);
+    });
+  };
+  add_peak("peak GiB", &StageRow::peak_bytes);
+  add_peak("device GiB", &StageRow::device_peak_bytes);
   return {configuration_table(runs, names), metrics.done()};
 }
 

@@ -73,10 +73,10 @@ double total_seconds(const RunRecord& r, const std::string& stage) {
     }
   return any ? sum : kNotMeasured;
 }
-double peak_gib(const RunRecord& r) {
+double peak_gib(const RunRecord& r, uint64_t StageRow::*bytes) {
   uint64_t peak = 0;
   for (const StageRow& s : r.timing)
-    peak = std::max(peak, s.peak_bytes);
+    peak = std::max(peak, s.*bytes);
   return peak == 0 ? kNotMeasured : static_cast<double>(peak) / kGiB;
 }
 
@@ -128,7 +128,9 @@ void add_column(const ColumnSpec& c, const Records& records, std::vector<Shown>&
       return r.storage.file_bytes == 0 ? kNotMeasured : static_cast<double>(r.storage.file_bytes) / kMiB;
     }));
   else if (n == "peak_gib")
-    out.push_back(number(c, "peak GiB", 2, peak_gib));
+    out.push_back(number(c, "peak GiB", 2, [](const RunRecord& r) { return peak_gib(r, &StageRow::peak_bytes); }));
+  else if (n == "device_gib")
+    out.push_back(number(c, "device GiB", 2, [](const RunRecord& r) { return peak_gib(r, &StageRow::device_peak_bytes); }));
   else if (n == "seconds")
     out.push_back(number(c, "seconds", 1, [](const RunRecord& r) { return total_seconds(r, ""); }));
   else if (n.starts_with("seconds."))

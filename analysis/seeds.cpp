@@ -193,6 +193,7 @@ void merge_timing(const Members& members, std::vector<StageRow>& out) {
         if (s.stage == stage.stage) {
           seconds.push_back(s.seconds);
           stage.peak_bytes = std::max(stage.peak_bytes, s.peak_bytes);
+          stage.device_peak_bytes = std::max(stage.device_peak_bytes, s.device_peak_bytes);
         }
     stage.seconds = mean_of(seconds);
   }

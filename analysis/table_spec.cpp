@@ -79,6 +79,7 @@ const std::vector<std::string>& table_column_names() {
                                               "whole_model_bits",
                                               "file_mib",
                                               "peak_gib",
+                                              "device_gib",
                                               "seconds",
                                               "seconds.",
                                               "backend",
@@ -97,7 +98,7 @@ bool is_table_column(const std::string& name) {
 TableSpec default_table_spec() {
   TableSpec spec;
   for (const char* name : {"label", "perplexity", "kl", "top1", "D", "paper_bits", "stored_bits", "whole_model_bits",
-                           "peak_gib", "seconds", "run"})
+                           "peak_gib", "device_gib", "seconds", "run"})
     spec.columns.push_back({name, "", -1});
   return spec;
 }

@@ -95,7 +95,15 @@ Fields<MatrixRow> fields(const MatrixRow*) {
           {"choice", &M::choice}};
 }
 Fields<StageRow> fields(const StageRow*) {
-  return {{"stage", &StageRow::stage}, {"seconds", &StageRow::seconds}, {"peak_bytes", &StageRow::peak_bytes}};
+  using S = StageRow;
+  return {{"stage", &S::stage},
+          {"seconds", &S::seconds},
+          {"peak_bytes", &S::peak_bytes},
+          {"device_peak_bytes", &S::device_peak_bytes}};
+}
+Fields<TimelineRow> fields(const TimelineRow*) {
+  using T = TimelineRow;
+  return {{"stream", &T::stream}, {"what", &T::what}, {"start_s", &T::start_s}, {"end_s", &T::end_s}};
 }
 Fields<RunFailure> fields(const RunFailure*) {
   return {{"exit_code", &RunFailure::exit_code}, {"message", &RunFailure::message}};
@@ -225,6 +233,7 @@ std::string image_of(const RunRecord& r) {
   }
   write_rows(file.root(), "matrices", r.matrices);
   write_rows(file.root(), "timing", r.timing);
+  if (!r.timeline.empty()) write_rows(file.root(), "timeline", r.timeline);
   if (!r.eval.empty()) {
     Handle eval = hdf5::make_group(file.root(), "eval");
     for (const EvalSeries& e : r.eval) {
@@ -323,7 +332,10 @@ RunRecord record_of(std::string_view bytes, RunParts parts) {
     Handle failure = hdf5::open_group(file, "failure");
     read_fields(failure, "failure", r.failure);
   }
-  if (parts == RunParts::kAll) read_series(file, r);
+  if (parts == RunParts::kAll) {
+    read_rows(file, "timeline", r.timeline);
+    read_series(file, r);
+  }
   return r;
 }
 

@@ -4,11 +4,13 @@
 //   full_precision /config              source, resolved (texts); flat (path, value, origin) /provenance          attributes;
 //   argv (argument), libraries (name, version) /metrics             task, metric, value, stderr, n, protocol /storage
 //   attributes linear_weights, stored_bits, paper_bits, ...; by_role (role, bytes) /matrices            a row each /timing
-//   stage, seconds, peak_bytes /eval/<task>         nll, kl, top1: one float64 per window /trace/<matrix>      arrays /failure
-//   attributes exit_code, message (failed runs only)
+//   stage, seconds, peak_bytes, device_peak_bytes /eval/<task>         nll, kl, top1: one float64 per window /trace/<matrix>
+//   arrays /timeline            stream, what, start_s, end_s (traced runs on a device) /failure   attributes exit_code, message
+//   (failed runs only)
 //
 // Tables are 1-D compound datasets with texts of fixed length, so pandas.DataFrame(f["matrices"][:]) is the table. A '/' in a
-// task or matrix name is written "%2F".
+// task or matrix name is written "%2F". A column that an older file lacks reads as its default, one that a reader does not know
+// is passed over; only other changes of meaning raise the schema's version.
 //
 // The first 512 bytes are an HDF5 user block, which readers skip: two lines of text with the SHA-256 of the rest. It is
 // checked before HDF5 sees a byte, so damage is reported as damage and never reaches the library's parser.

@@ -98,7 +98,16 @@ struct MatrixRow {
 struct StageRow {
   std::string stage;
   double seconds = 0;
-  uint64_t peak_bytes = 0;  // resident, anonymous
+  uint64_t peak_bytes = 0;         // resident, anonymous
+  uint64_t device_peak_bytes = 0;  // handed out of a device's memory; 0 where the host computes
+};
+
+// A stretch of a device's work (core/backend/backend.h); kept with traces.
+struct TimelineRow {
+  std::string stream;
+  std::string what;
+  double start_s = 0;
+  double end_s = 0;
 };
 
 // One value per window, in text order.
@@ -139,6 +148,7 @@ struct RunRecord {
   std::vector<RoleBytes> storage_by_role;
   std::vector<MatrixRow> matrices;
   std::vector<StageRow> timing;
+  std::vector<TimelineRow> timeline;
   std::vector<EvalSeries> eval;
   std::vector<TraceArray> trace;
   RunFailure failure;

@@ -2,6 +2,7 @@
 # Set-up steps that `make` runs: each does nothing when there is nothing to do, so all of them may be run again and again.
 #   setup.sh packages build|test   installs missing Debian packages of scripts/packages.txt
 #   setup.sh venv                  makes the private Python environment in the cache folder
+#   setup.sh nvcc                  prints where nvcc is, nothing where there is none; looks where CMake does (cmake/SageCuda.cmake)
 set -euo pipefail
 
 scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -82,8 +83,25 @@ venv() {
   echo "$stamp" > "$folder/.requirements"
 }
 
+nvcc() {
+  local folder
+  if [[ -n ${CUDACXX:-} ]]; then
+    echo "$CUDACXX"
+    return
+  fi
+  for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}"; do
+    if [[ -n $folder && -x $folder/bin/nvcc ]]; then
+      echo "$folder/bin/nvcc"
+      return
+    fi
+  done
+  type -P nvcc && return
+  if [[ -x /usr/local/cuda/bin/nvcc ]]; then echo /usr/local/cuda/bin/nvcc; fi
+}
+
 case ${1:-} in
   packages) packages "${2:-build}" ;;
   venv) venv ;;
-  *) fail "setup.sh: '${1:-}'; expected packages build, packages test or venv." ;;
+  nvcc) nvcc ;;
+  *) fail "setup.sh: '${1:-}'; expected packages build, packages test, venv or nvcc." ;;
 esac

@@ -16,14 +16,15 @@ try scripts/setup.sh venv
 try "${SAGEPTQ_PYTHON:?run this through make test}" scripts/fetch_model.py
 try "$SAGEPTQ_PYTHON" scripts/fetch_text.py
 
-python=()
-[[ -x $SAGEPTQ_PYTHON ]] && python=("-DSAGE_PYTHON=$SAGEPTQ_PYTHON")
+settings=()
+[[ -x $SAGEPTQ_PYTHON ]] && settings+=("-DSAGE_PYTHON=$SAGEPTQ_PYTHON")
+[[ -n ${SAGE_CUDA:-} ]] && settings+=("-DSAGE_CUDA=$SAGE_CUDA")
 
 build() {
   local preset=$1
   shift
   echo "== building: $preset"
-  cmake --preset "$preset" --log-level=WARNING "${python[@]}" -DSAGE_FUZZ_SECONDS="${FUZZ_SECONDS:-30}" > /dev/null
+  cmake --preset "$preset" --log-level=WARNING "${settings[@]}" -DSAGE_FUZZ_SECONDS="${FUZZ_SECONDS:-30}" > /dev/null
   cmake --build --preset "$preset" --parallel "$jobs" --target "$@"
 }
 

@@ -1,12 +1,15 @@
 // The numerical operations everything else is composed of, and the devices that perform them.
 //
-// Backends: `reference` (plain loops, double sums: the oracle), `cpu` (OpenBLAS and vector kernels, threads by OpenMP), later
-// `cuda`. All pass one shared test suite (tests/kernels). Views handed to an operation are host memory; a backend with its own
-// memory mirrors what it needs. Every operation is deterministic: its result does not depend on the number of threads.
-// An operation a backend lacks throws at planning time through supports(), never falls back silently.
+// Backends: `reference` (plain loops, double sums: the oracle), `cpu` (OpenBLAS and vector kernels, threads by OpenMP), `cuda`
+// (cuBLAS and own kernels) and `cuda_on_cpu` (the same kernels executed on the CPU, for tests). All pass one shared test suite
+// (tests/kernels). Views handed to an operation are host memory or memory of the backend (allocate(), memory.h); spans are
+// host memory unless they were made from such a view. A backend with memory of its own mirrors host memory for the call, or for
+// as long as it is held. Every operation is deterministic: its result does not depend on the number of threads. Operations may
+// be called from several threads at once.
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
@@ -14,8 +17,33 @@
 
 #include "core/tensor/mask.h"
 #include "core/tensor/view.h"
+#include "core/util/large_blocks.h"
 
 namespace sage {
+
+// Rows of memory, `pitch_bytes` apart.
+template <class Pointer>
+struct Pitched {
+  Pointer data = nullptr;
+  int64_t pitch_bytes = 0;
+};
+// Host memory whose contents a backend may keep a copy of: what was held must not change until the last copy of this is gone.
+using HeldMemory = std::shared_ptr<const void>;
+
+// Memory of the device, in bytes. All zero for backends that compute in host memory: the process's own figures hold.
+struct DeviceMemoryUse {
+  uint64_t in_use = 0;  // handed out, mirrors and scratch included
+  uint64_t peak = 0;    // of in_use, since the last restart_peak()
+  uint64_t total = 0;   // of the device
+};
+
+// A stretch of a device's work, for seeing what ran beside what. Seconds since the backend was made.
+struct TimelineEntry {
+  std::string stream;  // "compute": one span after another; "transfer": host memory on its way to where it is held
+  std::string what;    // a span's name, or the shape that was sent
+  double start_s = 0;
+  double end_s = 0;
+};
 
 // Sums over a set of weights, in double, in a fixed order.
 struct Moments {
@@ -63,6 +91,29 @@ class Backend {
   virtual std::string name() const = 0;         // "reference", "cpu", ...
   virtual std::string description() const = 0;  // "AVX-512, OpenBLAS 0.3.21, 2 threads"
 
+  // --- memory (see memory.h) --------------------------------------------------------------------------------------------------
+  // Uninitialised memory the operations work in without copies, at least 64-byte aligned. ResourceError when there is none left.
+  virtual std::shared_ptr<void> allocate(size_t bytes) const {
+    return {allocate_block(bytes > 0 ? bytes : 1), [](void* block) { free_block(block); }};
+  }
+  virtual bool memory_is_host() const { return true; }  // the host may read and write what allocate() gave
+  virtual void copy(Pitched<const void*> from, Pitched<void*> to, int64_t width_bytes, int64_t rows) const {
+    for (int64_t i = 0; i < rows && width_bytes > 0; ++i)
+      std::memcpy(static_cast<char*>(to.data) + i * to.pitch_bytes, static_cast<const char*>(from.data) + i * from.pitch_bytes,
+                  static_cast<size_t>(width_bytes));
+  }
+  // Starts to send host memory over, without waiting for its end; operations on any part of it then use the copy.
+  virtual HeldMemory hold(WeightView /*w*/) const { return nullptr; }
+  virtual DeviceMemoryUse device_memory() const { return {}; }
+  virtual void restart_peak() const {}
+
+  // --- timeline: of devices that work beside the host; elsewhere nothing is recorded ---------------------------------------
+  virtual void record_timeline(bool /*on*/) const {}  // forgets what was recorded; off at first
+  // Operations queued between this call and the end of the last copy of its result are a span on "compute".
+  virtual std::shared_ptr<const void> span(const std::string& /*what*/) const { return nullptr; }
+  // Everything recorded so far, by start. Waits for the device.
+  virtual std::vector<TimelineEntry> timeline() const { return {}; }
+
   // --- statistics and quantization -----------------------------------------------------------------------------------------
   virtual MatrixStats matrix_stats(WeightView w) const = 0;
   // The k-th smallest (0-based) of |w - center|, exact. 0 <= k < w.size(). The deviation is computed in float: |w - (float)center|.
@@ -96,6 +147,8 @@ class Backend {
   virtual void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const = 0;
   virtual void silu_mul(WeightView gate, WeightView up, View<float> out) const = 0;  // silu(gate) * up; out may alias either
   virtual void relu(View<float> x) const = 0;
+  // x Phi(x) = x / 2 erfc(-x / sqrt 2), Phi the standard normal distribution function: "gelu" of Hugging Face, not the tanh form.
+  virtual void gelu(View<float> x) const = 0;
   virtual void add(View<float> x, WeightView y) const = 0;  // x += y
 
   // --- calibration ------------------------------------------------------------------------------------------------------------

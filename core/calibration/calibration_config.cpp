@@ -31,6 +31,10 @@ Schema<CalibrationConfig> calibration_schema() {
       .add("propagation", &C::propagation,
            choices<Propagation>({{"quantized", Propagation::kQuantized}, {"original", Propagation::kOriginal}}),
            "Inputs of a block come from the quantized blocks before it (GPTQ, PB-LLM, BiLLM) or from the original ones.")
+      .add("layer_order", &C::layer_order,
+           choices<LayerOrder>({{"together", LayerOrder::kTogether}, {"sequential", LayerOrder::kSequential}}),
+           "Inputs of a block's layers are collected together, before any of them is quantized, or sequentially: query, key and "
+           "value, output, gate and up, down, those before already quantized (--true-sequential of GPTQ).")
       .add("gram", &C::gram, choices<GramPrecision>({{"fp32", GramPrecision::kFp32}, {"fp64", GramPrecision::kFp64}}),
            "Precision in which Grams are summed, factored and inverted.")
       .add("percdamp", &C::percdamp, range(0.0, 100.0), "Damping of the Gram, as a share of its mean diagonal.")
@@ -48,6 +52,11 @@ CalibrationConfig parse_calibration(const Value& section) {
     throw UserError(
         "{}: calibration.percdamp {} is above calibration.max_percdamp {}; expected the opposite; raise max_percdamp",
         section.where().str(), c.percdamp, c.max_percdamp);
+  if (c.layer_order == LayerOrder::kSequential && c.propagation == Propagation::kOriginal)
+    throw UserError(
+        "{}: calibration.layer_order sequential with propagation original; expected propagation quantized, since sequential "
+        "means that inputs come from quantized layers; set one of the two back",
+        section.where().str());
   return c;
 }
 
@@ -78,6 +87,8 @@ Value calibration_identity(const CalibrationConfig& config) {
   Value v = calibration_schema().print(config);
   for (const char* key : {"dataset", "cache_bytes", "hidden_states_bytes"})
     v.erase(key);
+  // As it was before there was a choice: results stored under their keys stay valid.
+  if (config.layer_order == LayerOrder::kTogether) v.erase("layer_order");
   return v;
 }
 

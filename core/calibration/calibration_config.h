@@ -21,6 +21,12 @@ enum class Propagation {
 };
 const char* propagation_name(Propagation propagation);  // "quantized", "original"
 
+// What the linear layers of a block are while the inputs of its others are collected.
+enum class LayerOrder {
+  kTogether,    // all still unquantized: one pass collects the inputs of all of them (GPTQ, PB-LLM, BiLLM)
+  kSequential,  // one group of layers with a common input after the other, those before it quantized (GPTQ, --true-sequential)
+};
+
 // How samples are drawn; kAuto: documents from a .jsonl, windows from any other text.
 enum class RuleChoice { kAuto, kWindows, kDocuments, kDocumentsAtLeast };
 
@@ -32,6 +38,7 @@ struct CalibrationConfig {
   int length_tokens = 2048;
   int64_t seed = 0;
   Propagation propagation = Propagation::kQuantized;
+  LayerOrder layer_order = LayerOrder::kTogether;
   GramPrecision gram = GramPrecision::kFp32;
   double percdamp = 0.01;
   double max_percdamp = 1.0;

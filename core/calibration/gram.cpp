@@ -8,14 +8,31 @@
 
 namespace sage {
 
+namespace {
+
+// Packed on the device first: over the bus it goes in one piece.
+template <class T>
+std::vector<double> diagonal_of(const Backend& backend, const View<T>& gram) {
+  const int64_t n = gram.rows;
+  const BackendArray<T> packed(backend, 1, n);
+  std::vector<T> out(static_cast<size_t>(n));
+  copy<T>(backend, View<const T>(gram.data, n, 1, gram.ld + 1), View<T>(packed.view().data, n, 1));
+  copy<T>(backend, packed.view(), View<T>(out.data(), 1, n));
+  return {out.begin(), out.end()};
+}
+
+}  // namespace
+
 const char* gram_precision_name(GramPrecision precision) { return precision == GramPrecision::kFp64 ? "fp64" : "fp32"; }
 
 GramAccumulator::GramAccumulator(std::string layer, int64_t cols, GramPrecision precision, const Backend& backend)
     : layer_(std::move(layer)), cols_(cols), precision_(precision), backend_(backend) {
   if (precision_ == GramPrecision::kFp64)
-    wide_.resize(static_cast<size_t>(cols * cols));
+    double_ = BackendArray<double>(backend, cols, cols);
+  else if (backend.memory_is_host())
+    single_ = Matrix(cols, cols);
   else
-    single_ = Matrix::zeros(cols, cols);
+    device_single_ = BackendArray<float>(backend, cols, cols);
 }
 
 void GramAccumulator::add(WeightView x, int64_t sequences) {
@@ -24,32 +41,33 @@ void GramAccumulator::add(WeightView x, int64_t sequences) {
                                                       "least one sequence; correct the caller",
                                                       layer_, x.cols, sequences, cols_));
   const auto before = static_cast<double>(sequences_), now = static_cast<double>(sequences_ + sequences);
-  bool finite = true;
-  if (precision_ == GramPrecision::kFp64) {
-    backend_.gram_update(x, before / now, 2.0 / now, View<double>(wide_.data(), cols_, cols_));
-    for (int64_t j = 0; j < cols_; ++j)
-      finite = finite && std::isfinite(wide_[static_cast<size_t>(j * cols_ + j)]);
-  } else {
-    backend_.gram_update(x, before / now, 2.0 / now, single_.view());
-    for (int64_t j = 0; j < cols_; ++j)
-      finite = finite && std::isfinite(single_(j, j));
-  }
-  if (!finite) {
-    // Squares cannot cancel, so every bad input shows on the diagonal; only then is it worth looking for.
-    for (int64_t t = 0; t < x.rows; ++t)
-      for (int64_t j = 0; j < cols_; ++j)
-        if (!std::isfinite(x(t, j)))
-          throw RunError(
-              "{}: its input is {} at token {}, column {} of calibration sequence {}; expected finite activations; check the "
-              "model's weights, and those of the layers quantized before it",
-              layer_, x(t, j), t, j, sequences_);
-    throw RunError(
-        "{}: sums of squared inputs overflow at calibration sequence {}; expected activations below 1e18; check the model's "
-        "weights, or set calibration.gram: fp64",
-        layer_, sequences_);
-  }
+  const auto update = [&](const auto& gram) {
+    backend_.gram_update(x, before / now, 2.0 / now, gram);
+    check_finite(x, diagonal_of(backend_, gram));
+  };
+  if (precision_ == GramPrecision::kFp64)
+    update(double_.view());
+  else
+    update(backend_.memory_is_host() ? single_.view() : device_single_.view());
   sequences_ += sequences;
   tokens_ += x.rows;
+}
+
+void GramAccumulator::check_finite(WeightView x, const std::vector<double>& diagonal) const {
+  // Squares cannot cancel, so every bad input shows on the diagonal; only then is it worth looking for.
+  if (std::all_of(diagonal.begin(), diagonal.end(), [](double d) { return std::isfinite(d); })) return;
+  const Matrix input = to_host(backend_, x);
+  for (int64_t t = 0; t < input.rows(); ++t)
+    for (int64_t j = 0; j < cols_; ++j)
+      if (!std::isfinite(input(t, j)))
+        throw RunError(
+            "{}: its input is {} at token {}, column {} of calibration sequence {}; expected finite activations; check the "
+            "model's weights, and those of the layers quantized before it",
+            layer_, input(t, j), t, j, sequences_);
+  throw RunError(
+      "{}: sums of squared inputs overflow at calibration sequence {}; expected activations below 1e18; check the model's "
+      "weights, or set calibration.gram: fp64",
+      layer_, sequences_);
 }
 
 Gram GramAccumulator::finish() {
@@ -62,12 +80,21 @@ Gram GramAccumulator::finish() {
   g.tokens = std::exchange(tokens_, 0);
   if (precision_ == GramPrecision::kFp64) {
     g.matrix = Matrix(cols_, cols_);
-    for (int64_t i = 0; i < cols_; ++i)
-      for (int64_t j = i; j < cols_; ++j)
-        g.matrix(i, j) = static_cast<float>(wide_[static_cast<size_t>(i * cols_ + j)]);
-    wide_ = {};
-  } else {
+    constexpr int64_t kRowsAtOnce = 64;
+    std::vector<double> rows(static_cast<size_t>(std::min(cols_, kRowsAtOnce) * cols_));
+    for (int64_t first = 0; first < cols_; first += kRowsAtOnce) {
+      const View<double> part(rows.data(), std::min(kRowsAtOnce, cols_ - first), cols_);
+      copy<double>(backend_, double_.view().row_range(first, first + part.rows), part);
+      for (int64_t i = first; i < first + part.rows; ++i)
+        for (int64_t j = i; j < cols_; ++j)
+          g.matrix(i, j) = static_cast<float>(part(i - first, j));
+    }
+    double_ = {};
+  } else if (backend_.memory_is_host()) {
     g.matrix = std::move(single_);
+  } else {
+    g.matrix = to_host(backend_, device_single_.view());
+    device_single_ = {};
   }
   constexpr int64_t kTile = 64;  // a column walk over whole rows would miss the cache at every step
   for (int64_t r = 0; r < cols_; r += kTile)

@@ -6,14 +6,15 @@
 //
 // The update is one symmetric rank-L update in FP32, as in the released code, or in FP64 with one rounding to FP32 at the end.
 // Where we differ from the released code: it multiplies X by sqrt(2/t) first, which costs a copy of X and changes last bits
-// only. Cost: L m (m + 1) operations a sequence; memory m^2 floats (doubles) while accumulating.
+// only. Cost: L m (m + 1) operations a sequence; memory m^2 floats (doubles) of the backend while accumulating; on a device the
+// diagonal (m numbers) comes back after each update.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "core/backend/backend.h"
+#include "core/backend/memory.h"
 
 namespace sage {
 
@@ -31,20 +32,24 @@ class GramAccumulator {
  public:
   // `layer` names the layer in messages; the backend must outlive the object.
   GramAccumulator(std::string layer, int64_t cols, GramPrecision precision, const Backend& backend);
-  // `x` holds the inputs of `sequences` whole sequences, one below the other. RunError: an entry of x is NaN or infinite, or a
-  // sum overflows; names layer, token and column.
+  // `x` (host memory, or the backend's) holds the inputs of `sequences` whole sequences, one below the other. RunError: an
+  // entry of x is NaN or infinite, or a sum overflows; names layer, token and column.
   void add(WeightView x, int64_t sequences = 1);
   // Ends the accumulation. RunError: nothing was added, or every input was zero (a Gram that would turn every calibrated method
   // silently into rounding to nearest).
   Gram finish();
 
  private:
+  void check_finite(WeightView x, const std::vector<double>& diagonal) const;
+
   std::string layer_;
   int64_t cols_;
   GramPrecision precision_;
   const Backend& backend_;
+  // Of the three the one that fits precision and kind of memory: a Gram in host memory is handed out without a copy.
   Matrix single_;
-  std::vector<double> wide_;
+  BackendArray<float> device_single_;
+  BackendArray<double> double_;
   int64_t sequences_ = 0, tokens_ = 0;
 };
 

@@ -1,8 +1,6 @@
 #include "core/calibration/gram_cache.h"
 
-#include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <utility>
@@ -86,22 +84,21 @@ std::string gram_key(const std::string& model_digest, const std::string& samples
                      samples_digest, gram_precision_name(precision), backend, layer, propagated);
 }
 
-GramCache::GramCache(std::string folder, uint64_t budget_bytes) : folder_(std::move(folder)), budget_bytes_(budget_bytes) {
-  if (folder_.empty() && budget_bytes_ > 0) folder_ = cache_folder() + "/grams";
-}
+GramCache::GramCache(const std::string& folder, uint64_t budget_bytes)
+    : files_(folder.empty() && budget_bytes > 0 ? cache_folder() + "/grams" : folder, kSuffix, budget_bytes) {}
 
 std::string GramCache::path(const std::string& key, const std::string& group) const {
-  return folder_ + "/" + sha256_hex(full_key(key, group)).substr(0, 32) + kSuffix;
+  return files_.path(full_key(key, group));
 }
 
 std::optional<Gram> GramCache::find(const std::string& key, const std::string& group, int64_t cols) const {
-  if (budget_bytes_ == 0) return std::nullopt;
+  if (files_.budget_bytes() == 0) return std::nullopt;
   const std::string file = path(key, group);
   std::error_code ignored;
   if (!fs::exists(file, ignored)) return std::nullopt;
   try {
     Gram g = read(file, full_key(key, group), cols);
-    fs::last_write_time(file, fs::file_time_type::clock::now(), ignored);  // used last
+    files_.mark_used(file);
     return g;
   } catch (const ResourceError& e) {
     log_warning("{}; the Gram is collected again", e.what());
@@ -111,7 +108,7 @@ std::optional<Gram> GramCache::find(const std::string& key, const std::string& g
 }
 
 void GramCache::store(const std::string& key, const std::string& group, const Gram& gram) const {
-  if (budget_bytes_ == 0) return;
+  if (files_.budget_bytes() == 0) return;
   const std::vector<float> triangle = upper_triangle(gram.matrix);
   const auto bytes = std::as_bytes(std::span(triangle));
   const std::string file = path(key, group);
@@ -122,53 +119,16 @@ void GramCache::store(const std::string& key, const std::string& group, const Gr
   writer.set_metadata("tokens", tokens);
   writer.set_metadata("sha256", digest_of(bytes, sequences, tokens));
   writer.add(kTensor, DType::kF32, {static_cast<int64_t>(triangle.size())}, bytes);
-  if (writer.sizes().total() > budget_bytes_) {
-    log_debug("Gram cache: {} bytes exceed the budget of {}, not stored", writer.sizes().total(), budget_bytes_);
+  if (writer.sizes().total() > files_.budget_bytes()) {
+    log_debug("Gram cache: {} bytes exceed the budget of {}, not stored", writer.sizes().total(), files_.budget_bytes());
     return;
   }
   try {
-    make_folders(folder_);
+    make_folders(folder());
     writer.write(file);
-    evict(file);
+    files_.evict(file);
   } catch (const ResourceError& e) {
     log_warning("Gram cache: {}; going on without it", e.what());
-  }
-}
-
-void GramCache::evict(const std::string& keep) const {
-  struct Entry {
-    fs::path path;
-    fs::file_time_type used;
-    uint64_t bytes;
-  };
-  std::vector<Entry> entries;
-  uint64_t total = 0;
-  std::error_code error;
-  const auto now = fs::file_time_type::clock::now();
-  for (fs::directory_iterator it(folder_, error), end; !error && it != end; it.increment(error)) {
-    const fs::path& p = it->path();
-    const std::string name = p.filename().string();
-    std::error_code gone;  // other processes evict as well
-    const auto used = fs::last_write_time(p, gone);
-    const uint64_t bytes = gone ? 0 : fs::file_size(p, gone);
-    if (gone) continue;
-    if (name.find(std::string(kSuffix) + ".part.") != std::string::npos) {
-      // What a killed run left behind; one that is being written now is younger.
-      if (now - used > std::chrono::hours(1)) fs::remove(p, gone);
-      continue;
-    }
-    if (!name.ends_with(kSuffix)) continue;
-    total += bytes;
-    if (p != fs::path(keep)) entries.push_back({p, used, bytes});
-  }
-  std::sort(entries.begin(), entries.end(),
-            [](const Entry& a, const Entry& b) { return a.used != b.used ? a.used < b.used : a.path < b.path; });
-  for (const Entry& e : entries) {
-    if (total <= budget_bytes_) break;
-    std::error_code ignored;
-    fs::remove(e.path, ignored);
-    total -= e.bytes;
-    log_debug("Gram cache: removed {}", e.path.string());
   }
 }
 

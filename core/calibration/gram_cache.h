@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/calibration/gram.h"
+#include "core/util/lru_folder.h"
 
 namespace sage {
 
@@ -23,19 +24,17 @@ std::string gram_key(const std::string& model_digest, const std::string& samples
 class GramCache {
  public:
   // "" = cache_folder()/grams. The folder is made when something is stored. budget_bytes 0: nothing is stored or found.
-  GramCache(std::string folder, uint64_t budget_bytes);
+  GramCache(const std::string& folder, uint64_t budget_bytes);
   // `group` is the input group of the layer ("qkv"). Nothing if it is not there, damaged, or not cols x cols.
   std::optional<Gram> find(const std::string& key, const std::string& group, int64_t cols) const;
   // Stores a copy unless it is larger than the budget; then frees room. A disk that does not take it costs a warning, not the
   // run.
   void store(const std::string& key, const std::string& group, const Gram& gram) const;
   std::string path(const std::string& key, const std::string& group) const;
-  const std::string& folder() const { return folder_; }
+  const std::string& folder() const { return files_.folder(); }
 
  private:
-  void evict(const std::string& keep) const;
-  std::string folder_;
-  uint64_t budget_bytes_;
+  LruFolder files_;
 };
 
 }  // namespace sage

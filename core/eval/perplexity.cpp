@@ -4,6 +4,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "core/backend/memory.h"
+#include "core/model/block_stream.h"
 #include "core/model/family.h"
 #include "core/model/forward.h"
 #include "core/util/errors.h"
@@ -22,6 +24,22 @@ int64_t windows_at_once(const Protocol& p) { return std::max<int64_t>(1, kRowsAt
 
 // The rows of one window's hidden states that predict a scored target.
 WeightView predicting(WeightView states, const Protocol& p) { return states.row_range(p.first_scored - 1, p.window - 1); }
+
+// Windows whose hidden states are in memory at a time: whole groups, at least one.
+int64_t windows_per_pass(const Family& family, const ModelConfig& config, const TokenWindows& windows, const Backend& backend,
+                         const EvalOptions& options) {
+  const Protocol& p = windows.protocol;
+  uint64_t budget = options.hidden_budget_bytes;
+  if (const DeviceMemoryUse device = backend.device_memory(); device.total > 0) {
+    // An eighth stays for scratch memory of the operations.
+    const uint64_t taken = device.in_use + device.total / 8 + pass_memory_bytes(family, config, p.window);
+    budget = std::min(budget, taken < device.total ? device.total - taken : 0);
+  }
+  const int64_t group = windows_at_once(p);
+  const uint64_t window_bytes = static_cast<uint64_t>(p.window * config.hidden_size) * sizeof(float);
+  return std::min(std::max(static_cast<int64_t>(budget / window_bytes) / group * group, group),
+                  (windows.count + group - 1) / group * group);
+}
 
 }  // namespace
 
@@ -50,33 +68,40 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
   if (config.max_positions > 0 && p.window > config.max_positions)
     log_warning("{}: windows of {} tokens on a model made for {} positions", source.folder(), p.window, config.max_positions);
 
-  const int64_t group = windows_at_once(p);
-  const uint64_t window_bytes = static_cast<uint64_t>(p.window * config.hidden_size) * sizeof(float);
-  int64_t per_pass = static_cast<int64_t>(options.hidden_budget_bytes / window_bytes) / group * group;
-  per_pass = std::min(std::max(per_pass, group), (windows.count + group - 1) / group * group);
+  const int64_t group = windows_at_once(p), per_pass = windows_per_pass(family, config, windows, backend, options);
   const FinalWeights final_weights = load_final(family, source);
+  const std::vector<HeldMemory> held = hold(backend, final_weights);
   std::optional<Progress> progress;
   if (options.progress) progress.emplace("evaluate", static_cast<double>(windows.count * config.layers), "window x block");
 
-  Workspace workspace;
+  Workspace workspace(backend);
+  BackendMatrix hidden(backend, std::min(per_pass, windows.count) * p.window, config.hidden_size);
+  BlockStream blocks(family, source, backend, (windows.count + per_pass - 1) / per_pass);
   for (int64_t first = 0; first < windows.count; first += per_pass) {
     const int64_t last = std::min(first + per_pass, windows.count);
-    const auto ids =
-        std::span(windows.ids).subspan(static_cast<size_t>(first * p.window), static_cast<size_t>((last - first) * p.window));
-    Matrix hidden = embed(family, source, ids, p.window, backend);
+    const auto states_of = [&](int64_t from, int64_t to) {
+      return hidden.view().row_range((from - first) * p.window, (to - first) * p.window);
+    };
+    const auto each_group = [&](const std::function<void(int64_t, int64_t)>& use) {
+      for (int64_t w = first; w < last; w += group)
+        use(w, std::min(w + group, last));
+    };
+    each_group([&](int64_t w, int64_t end) {
+      const auto ids =
+          std::span(windows.ids).subspan(static_cast<size_t>(w * p.window), static_cast<size_t>((end - w) * p.window));
+      copy(backend, embed(family, source, ids, p.window, backend).view(), states_of(w, end));
+    });
     for (int layer = 0; layer < config.layers; ++layer) {
-      const BlockWeights block = load_block(family, source, layer);
-      for (int64_t w = first; w < last; w += group) {
-        const int64_t end = std::min(w + group, last);
-        forward_block(family, config, block, hidden.view().row_range((w - first) * p.window, (end - first) * p.window),
-                      p.window, backend, workspace);
+      const BlockWeights& block = blocks.next();
+      const auto span = backend.span(fmt::format("block {}", layer));
+      each_group([&](int64_t w, int64_t end) {
+        forward_block(family, config, block, states_of(w, end), p.window, backend, workspace);
         if (progress) progress->advance(static_cast<double>(end - w));
-      }
+      });
     }
-    for (int64_t w = first; w < last; ++w) {
-      const View<float> states = hidden.view().row_range((w - first) * p.window, (w - first + 1) * p.window);
-      take(w, finish(family, config, final_weights, states, backend, workspace));
-    }
+    const auto span = backend.span("head");
+    for (int64_t w = first; w < last; ++w)
+      take(w, finish(family, config, final_weights, states_of(w, w + 1), backend, workspace));
   }
   if (progress) progress->finish();
 }
@@ -91,13 +116,13 @@ constexpr const char* kStatesTensor = "final_hidden_states";
 // Everything the states depend on. The version changes when their meaning does.
 std::string states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend) {
   const std::string ids(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size() * sizeof(int32_t));
-  return sha256_hex(fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids),
-                                windows.protocol.words(), windows.count, backend.name()));
+  return fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids), windows.protocol.words(),
+                     windows.count, backend.name());
 }
 
-std::string states_path(const std::string& key, const EvalOptions& options) {
-  const std::string folder = options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder;
-  return folder + "/" + key.substr(0, 32) + ".safetensors";
+LruFolder states_files(const EvalOptions& options) {
+  return {options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder, ".safetensors",
+          options.states_budget_bytes};
 }
 
 }  // namespace
@@ -107,8 +132,9 @@ WeightView FinalStates::window(int64_t i) const { return {data_ + i * rows_ * co
 std::optional<FinalStates> FinalStates::find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                              const EvalOptions& options) {
   const std::string key = states_key(source, windows, backend);
+  const LruFolder files = states_files(options);
   FinalStates out;
-  out.path_ = states_path(key, options);
+  out.path_ = files.path(key);
   if (!std::filesystem::exists(out.path_)) return std::nullopt;
   out.rows_ = windows.protocol.scored_per_window();
   out.cols_ = source.config().embedding_width;
@@ -118,9 +144,11 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
     const auto stored = out.file_->metadata().find("key");
     const bool fits = tensor.dtype == DType::kF32 &&
                       tensor.shape == std::vector<int64_t>{windows.count, out.rows_, out.cols_} &&
-                      stored != out.file_->metadata().end() && stored->second == key;
+                      stored != out.file_->metadata().end() && stored->second == sha256_hex(key);
     if (!fits) throw ResourceError("{}: not the states asked for", out.path_);
     out.data_ = reinterpret_cast<const float*>(out.file_->bytes(tensor).data());
+    out.in_use_ = std::make_shared<LruFolder::InUse>(out.path_);
+    files.mark_used(out.path_);
   } catch (const ResourceError& e) {
     log_warning("{}; computing them again", e.what());
     return std::nullopt;
@@ -132,21 +160,23 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
                             const EvalOptions& options) {
   if (std::optional<FinalStates> found = find(source, windows, backend, options)) return *found;
   const std::string key = states_key(source, windows, backend);
-  const std::string path = states_path(key, options);
-  make_folders(std::filesystem::path(path).parent_path().string());
+  const LruFolder files = states_files(options);
+  const std::string path = files.path(key);
+  make_folders(files.folder());
   SafetensorsWriter writer;
-  writer.set_metadata("key", key);
+  writer.set_metadata("key", sha256_hex(key));
   writer.set_metadata("model", source.digest());
   writer.set_metadata("text", windows.text_name);
   writer.set_metadata("protocol", windows.protocol.words());
   const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().embedding_width;
   writer.add(kStatesTensor, DType::kF32, {windows.count, rows, cols}, [&](const ByteSink& sink) {
     run_windows(source, windows, backend, options, [&](int64_t, WeightView states) {
-      const WeightView kept = predicting(states, windows.protocol);
-      sink(std::as_bytes(std::span(kept.data, static_cast<size_t>(kept.size()))));
+      const Matrix kept = to_host(backend, predicting(states, windows.protocol));
+      sink(std::as_bytes(std::span(kept.data(), static_cast<size_t>(kept.size()))));
     });
   });
   writer.write(path);
+  files.evict(path);
   std::optional<FinalStates> written = find(source, windows, backend, options);
   if (!written) throw ResourceError("{}: cannot be read back; expected the states just written; check the disk", path);
   return *written;
@@ -161,9 +191,11 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
   const Protocol& p = windows.protocol;
   const Family& family = find_family(source.config());
   const Matrix head = load_head(family, source);
+  const HeldMemory held_head = hold(backend, head.view());
   // A model whose final states are kept from an earlier run (the full-precision one) need not be run again.
   const std::optional<FinalStates> own = FinalStates::find(source, windows, backend, options);
   Matrix reference_head;
+  HeldMemory held_reference_head;
   WeightView reference_head_view = head.view();
   if (reference != nullptr) {
     if (reference->source->config().hidden_size < 1 || reference->source->config().vocab_size != source.config().vocab_size) {
@@ -173,6 +205,7 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
     }
     reference_head = load_head(find_family(reference->source->config()), *reference->source);
     reference_head_view = reference_head.view();
+    held_reference_head = hold(backend, reference_head_view);
   }
 
   PerplexityResult result;
@@ -185,7 +218,8 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
     if (reference == nullptr) {
       backend.head_nll(states, head.view(), targets, losses, {});
     } else {
-      backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements, targets, losses);
+      backend.head_divergence(reference->states.window(w), reference_head_view, states, head.view(), divergences, agreements,
+                              targets, losses);
     }
     double sum = 0;
     for (size_t t = 0; t < scored; ++t) {

@@ -5,9 +5,10 @@
 //   kl          = mean_t KL(P_ref(. | x_<t) || P(. | x_<t)) in nats; top1 = share of t where both have the same likeliest token
 //
 // The model is run block by block over all windows, so each block's weights are read (or decoded) once per pass; hidden states
-// of as many windows as fit into a byte budget stay in memory, the rest takes further passes. Logits exist only in slices
-// inside the backend. What is kept of the full-precision run for `kl` are its final hidden states (FP32, after the final norm,
-// at the positions that predict a scored target: scored tokens x width of the embedding x 4 bytes) in a file in the cache folder.
+// of as many windows as fit into a byte budget (and into what a device has free) stay in the backend's memory, the rest takes
+// further passes. Logits exist only in slices inside the backend. What is kept of the full-precision run for `kl` are its final
+// hidden states (FP32, after the final norm, at the positions that predict a scored target: scored tokens x width of the
+// embedding x 4 bytes) in a file in the cache folder.
 //
 // Results do not depend on the byte budget nor on the number of threads.
 #pragma once
@@ -24,19 +25,22 @@
 #include "core/eval/protocol.h"
 #include "core/model/safetensors.h"
 #include "core/model/weight_source.h"
+#include "core/util/lru_folder.h"
 
 namespace sage {
 
 struct EvalOptions {
   uint64_t hidden_budget_bytes = uint64_t{1} << 30;  // hidden states in memory at a time
   std::string states_folder;                         // for final hidden states; "" = cache_folder()/eval
+  uint64_t states_budget_bytes = uint64_t{4} << 30;  // of that folder: the least recently used go, none that is in use
   bool progress = true;                              // draw a progress line
 };
 
 // Final hidden states of a model on windows, memory-mapped from their file.
 class FinalStates {
  public:
-  // From the file if it is there and whole, otherwise computed and written (atomically). Keyed by digests of model, tokens and
+  // From the file if it is there and whole, otherwise computed and written (atomically), even if it alone exceeds the budget:
+  // the states are read from it. Keyed by digests of model, tokens and
   // protocol, number of windows and backend.
   static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                         const EvalOptions& options);
@@ -49,6 +53,7 @@ class FinalStates {
 
  private:
   std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const LruFolder::InUse> in_use_;
   std::string path_;
   const float* data_ = nullptr;
   int64_t rows_ = 0;
@@ -89,8 +94,8 @@ struct Reference {
 PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                      const EvalOptions& options = {}, const Reference* reference = nullptr);
 
-// Runs the model; `take(i, states)` receives what the head reads of each window (window x embedding_width), in order. The view
-// ends with the call.
+// Runs the model; `take(i, states)` receives what the head reads of each window (window x embedding_width), in order: a view of
+// the backend's memory that ends with the call.
 void run_windows(const WeightSource& source, const TokenWindows& windows, const Backend& backend, const EvalOptions& options,
                  const std::function<void(int64_t, WeightView)>& take);
 

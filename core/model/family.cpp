@@ -31,6 +31,15 @@ void expect_norm(const Family& family, const ModelConfig& config, const std::str
   if (family.norm == NormKind::kLayer) out.push_back({name + ".bias", {width}});
 }
 
+void check_activation(const Family& family, const ModelConfig& config) {
+  std::vector<std::string> names;
+  for (const Activation& a : family.activations)
+    names.push_back(a.name);
+  if (config.activation.empty() || contains(names, config.activation)) return;
+  throw ResourceError("{}: {}: found '{}'; expected {} for the {} family; choose another model", config.path,
+                      config.activation_key, config.activation, fmt::join(names, " or "), family.name);
+}
+
 }  // namespace
 
 const std::vector<Family>& families() {
@@ -46,9 +55,7 @@ const Family* recognised_family(const ModelConfig& config) {
 
 const Family& find_family(const ModelConfig& config) {
   if (const Family* f = recognised_family(config)) {
-    if (!config.activation.empty() && !contains(f->activations, config.activation))
-      throw ResourceError("{}: {}: found '{}'; expected {} for the {} family; choose another model", config.path,
-                          config.activation_key, config.activation, fmt::join(f->activations, " or "), f->name);
+    check_activation(*f, config);
     if (f->positions == PositionKind::kRotary && config.head_dim % 2 != 0)
       throw ResourceError("{}: head_dim: found {}; expected an even number, since rotary embeddings turn pairs", config.path,
                           config.head_dim);
@@ -70,6 +77,12 @@ const Family& find_family(const ModelConfig& config) {
 
 bool tied_head(const Family& family, const ModelConfig& config) {
   return config.tie_word_embeddings.value_or(family.tied_by_default);
+}
+
+MlpKind mlp_kind(const Family& family, const ModelConfig& config) {
+  for (const Activation& a : family.activations)
+    if (a.name == config.activation) return a.mlp;
+  return family.activations.front().mlp;
 }
 
 const std::string& head_tensor(const Family& family, const ModelConfig& config) {

@@ -31,6 +31,7 @@ enum class NormKind {
 enum class MlpKind {
   kSwiGlu,  // down(silu(gate x) * up x)
   kRelu,    // down(relu(up x))
+  kGelu,    // down(gelu(up x))
 };
 enum class PositionKind {
   kRotary,   // queries and keys turn
@@ -53,6 +54,12 @@ struct NormRow {
   std::string tensor;  // without ".weight" / ".bias": "model.layers.{i}.input_layernorm"
 };
 
+// What a spelling of config.json's activation means.
+struct Activation {
+  std::string name;
+  MlpKind mlp;
+};
+
 struct Family {
   std::string name;                        // "llama"
   std::vector<std::string> model_types;    // values of config.json's model_type
@@ -68,10 +75,9 @@ struct Family {
   PositionKind positions = PositionKind::kRotary;
   int64_t position_offset = 0;  // kLearned: position p is row p + position_offset
   NormKind norm = NormKind::kRms;
-  double norm_eps = 1e-6;  // when config.json does not say
-  MlpKind mlp = MlpKind::kSwiGlu;
-  std::vector<std::string> activations;  // the spellings that mean `mlp`; the first also when config.json does not say
-  std::vector<LinearRow> linears;        // in the order of the computation
+  double norm_eps = 1e-6;               // when config.json does not say
+  std::vector<Activation> activations;  // the first also when config.json does not say
+  std::vector<LinearRow> linears;       // in the order of the computation
   std::vector<NormRow> norms;
 };
 
@@ -92,6 +98,8 @@ const Family* recognised_family(const ModelConfig& config);
 const Family& find_family(const ModelConfig& config);
 
 bool tied_head(const Family& family, const ModelConfig& config);
+// The activation must be one of the family's, as find_family checks.
+MlpKind mlp_kind(const Family& family, const ModelConfig& config);
 // The tensor the logits are computed with: the head, or the embedding when tied.
 const std::string& head_tensor(const Family& family, const ModelConfig& config);
 bool has_bias(const LinearRow& row, const ModelConfig& config);

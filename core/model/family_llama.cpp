@@ -12,8 +12,7 @@ Family llama_family() {
   f.final_norm = "model.norm";
   f.head = "lm_head.weight";
   f.norm = NormKind::kRms;
-  f.mlp = MlpKind::kSwiGlu;
-  f.activations = {"silu", "swish"};
+  f.activations = {{"silu", MlpKind::kSwiGlu}, {"swish", MlpKind::kSwiGlu}};
   using enum LinearRole;
   using enum Extent;
   f.linears = {

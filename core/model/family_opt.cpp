@@ -20,8 +20,7 @@ Family opt(NormPlace attention_norm, NormPlace mlp_norm) {
   f.tied_by_default = true;
   f.norm = NormKind::kLayer;
   f.norm_eps = 1e-5;
-  f.mlp = MlpKind::kRelu;
-  f.activations = {"relu"};
+  f.activations = {{"relu", MlpKind::kRelu}, {"gelu", MlpKind::kGelu}};  // Galactica has gelu
   using enum LinearRole;
   using enum Extent;
   f.linears = {

@@ -15,6 +15,7 @@ enum Slot { kNormed, kQueries, kKeys, kValues, kMixed, kBranch, kInner, kUpper, 
 
 // Rows of one piece of work: enough for matrix products to run at full speed, few enough that the MLP's buffers stay small.
 constexpr int64_t kPieceRows = 2048;
+int64_t piece_rows(int64_t sequence_length) { return std::max<int64_t>(1, kPieceRows / sequence_length) * sequence_length; }
 
 const LinearRow& row_of(const Family& family, LinearRole role) {
   for (const LinearRow& row : family.linears)
@@ -120,7 +121,7 @@ void mlp_branch(const Pass& p, View<float> hidden) {
   const WeightView x = p.branch_input(NormPlace::kBeforeMlp, hidden);
   const View<float> inner = p.workspace.take(kInner, hidden.rows, p.config.intermediate_size);
   p.show(LinearRole::kUp, x);
-  switch (p.family.mlp) {
+  switch (mlp_kind(p.family, p.config)) {
     case MlpKind::kSwiGlu: {
       const View<float> up = p.workspace.take(kUpper, hidden.rows, p.config.intermediate_size);
       p.linear(LinearRole::kGate, x, inner);
@@ -131,6 +132,10 @@ void mlp_branch(const Pass& p, View<float> hidden) {
     case MlpKind::kRelu:
       p.linear(LinearRole::kUp, x, inner);
       p.backend.relu(inner);
+      break;
+    case MlpKind::kGelu:
+      p.linear(LinearRole::kUp, x, inner);
+      p.backend.gelu(inner);
       break;
   }
   p.show(LinearRole::kDown, inner);
@@ -145,8 +150,11 @@ void mlp_branch(const Pass& p, View<float> hidden) {
 View<float> Workspace::take(int slot, int64_t rows, int64_t cols) {
   const auto s = static_cast<size_t>(slot);
   if (slots_.size() <= s) slots_.resize(s + 1);
-  if (slots_[s].size() < rows * cols) slots_[s] = Matrix(1, rows * cols);
-  return {slots_[s].data(), rows, cols};
+  if (slots_[s].size() < rows * cols) {
+    slots_[s] = {};  // before there is a new one: never both
+    slots_[s] = BackendMatrix(backend_, 1, rows * cols);
+  }
+  return {slots_[s].view().data, rows, cols};
 }
 
 Matrix embed(const Family& family, const WeightSource& source, std::span<const int32_t> ids, int64_t sequence_length,
@@ -192,6 +200,18 @@ BlockWeights load_block(const Family& family, const WeightSource& source, int la
   return block;
 }
 
+std::vector<HeldMemory> hold(const Backend& backend, const BlockWeights& block) {
+  std::vector<HeldMemory> held;
+  for (const Matrix& w : block.linear)
+    held.push_back(hold(backend, w.view()));
+  for (const std::vector<float>& v : block.bias)
+    held.push_back(hold(backend, v));
+  for (const auto* vectors : {&block.norm, &block.shift})
+    for (const std::vector<float>& v : *vectors)
+      held.push_back(hold(backend, v));
+  return held;
+}
+
 void forward_block(const Family& family, const ModelConfig& config, const BlockWeights& block, View<float> hidden,
                    int64_t sequence_length, const Backend& backend, Workspace& workspace, const InputObserver& observe) {
   if (sequence_length <= 0 || hidden.rows % sequence_length != 0 || hidden.cols != config.hidden_size)
@@ -200,7 +220,7 @@ void forward_block(const Family& family, const ModelConfig& config, const BlockW
   const Pass pass{family, config, block, backend, workspace, observe};
   std::optional<RotaryTable> rotary;
   if (family.positions == PositionKind::kRotary) rotary = rotary_table(config.rotary, config.head_dim);
-  const int64_t piece = std::max<int64_t>(1, kPieceRows / sequence_length) * sequence_length;
+  const int64_t piece = piece_rows(sequence_length);
   for (int64_t first = 0; first < hidden.rows; first += piece) {
     const View<float> rows = hidden.row_range(first, std::min(hidden.rows, first + piece));
     attention_branch(pass, rows, sequence_length, rotary);
@@ -219,6 +239,10 @@ FinalWeights load_final(const Family& family, const WeightSource& source) {
   return out;
 }
 
+std::vector<HeldMemory> hold(const Backend& backend, const FinalWeights& final_weights) {
+  return {hold(backend, final_weights.gain), hold(backend, final_weights.shift), hold(backend, final_weights.project.view())};
+}
+
 WeightView finish(const Family& family, const ModelConfig& config, const FinalWeights& final_weights, View<float> hidden,
                   const Backend& backend, Workspace& workspace) {
   if (!final_weights.gain.empty()) apply_norm(family, config, final_weights.gain, final_weights.shift, hidden, hidden, backend);
@@ -233,6 +257,16 @@ Matrix load_head(const Family& family, const WeightSource& source) {
   Matrix head = source.load_linear(name);
   source.release(name);
   return head;
+}
+
+uint64_t pass_memory_bytes(const Family& family, const ModelConfig& config, int64_t sequence_length) {
+  int64_t weights = 0;
+  for (const LinearSite& site : linear_sites(family, config))
+    if (site.layer == 0) weights += site.rows * site.cols;
+  const int64_t width =
+      2 * config.hidden_size + 2 * config.query_width() + 2 * config.kv_width() + 2 * config.intermediate_size;
+  return static_cast<uint64_t>(2 * weights) * (sizeof(float) + sizeof(uint16_t)) +
+         static_cast<uint64_t>(piece_rows(sequence_length) * width) * sizeof(float);
 }
 
 }  // namespace sage

@@ -3,12 +3,18 @@
 //
 //   const Family& family = find_family(source.config());
 //   check_tensors(family, source);
-//   Matrix hidden = embed(family, source, ids, sequence_length, backend);  // ids: whole sequences one after another
+//   const Matrix embedded = embed(family, source, ids, sequence_length, backend);  // ids: whole sequences one after another
+//   BackendMatrix hidden(backend, embedded.rows(), embedded.cols());
+//   copy(backend, embedded.view(), hidden.view());
+//   Workspace workspace(backend);
+//   BlockStream blocks(family, source, backend);  // block_stream.h
 //   for (int i = 0; i < source.config().layers; ++i)
-//     forward_block(family, source.config(), load_block(family, source, i), hidden.view(), sequence_length, backend,
-//     workspace);
+//     forward_block(family, source.config(), blocks.next(), hidden.view(), sequence_length, backend, workspace);
 //   const WeightView states = finish(family, source.config(), load_final(family, source), hidden.view(), backend, workspace);
 //   backend.head_nll(states, load_head(family, source).view(), ...);
+//
+// Hidden states may be host memory or the backend's, weights may be held or not (core/backend/memory.h): that decides how much
+// is copied to a device, never results.
 #pragma once
 
 #include <array>
@@ -18,7 +24,7 @@
 #include <string>
 #include <vector>
 
-#include "core/backend/backend.h"
+#include "core/backend/memory.h"
 #include "core/model/family.h"
 #include "core/model/rotary.h"
 #include "core/model/weight_source.h"
@@ -36,18 +42,20 @@ struct BlockWeights {
   const Matrix& weight(LinearRole role) const { return linear[static_cast<size_t>(role)]; }
 };
 
-// Buffers that survive from block to block. One per thread that runs forward_block.
+// Buffers that survive from block to block, in the backend's memory. One per thread that runs forward_block.
 class Workspace {
  public:
+  explicit Workspace(const Backend& backend) : backend_(backend) {}
   // An uninitialised rows x cols view; the previous view of the same slot ends.
   View<float> take(int slot, int64_t rows, int64_t cols);
 
  private:
-  std::vector<Matrix> slots_;
+  const Backend& backend_;
+  std::vector<BackendMatrix> slots_;
 };
 
-// Sees the input of each group of linears ("qkv", "o", "gate_up" or "up", "down") before it is used: tokens x cols. For
-// calibration.
+// Sees the input of each group of linears ("qkv", "o", "gate_up" or "up", "down") before it is used: tokens x cols, in the
+// backend's memory. For calibration.
 using InputObserver = std::function<void(const std::string& group, WeightView input)>;
 
 // The stream before the first block, tokens x hidden_size. With the tensors the family has:
@@ -58,6 +66,8 @@ Matrix embed(const Family& family, const WeightSource& source, std::span<const i
              const Backend& backend);
 
 BlockWeights load_block(const Family& family, const WeightSource& source, int layer);
+// Holds all weights of the block; they must not change, nor go, before what this returns does.
+std::vector<HeldMemory> hold(const Backend& backend, const BlockWeights& block);
 
 // hidden += attention(norm(hidden)); hidden += mlp(norm(hidden)), in place; a family's norms may sit on the stream after each
 // sum instead. hidden holds whole sequences of sequence_length
@@ -71,6 +81,7 @@ struct FinalWeights {
   Matrix project;                  // embedding_width x hidden_size; 0 x 0 = none
 };
 FinalWeights load_final(const Family& family, const WeightSource& source);
+std::vector<HeldMemory> hold(const Backend& backend, const FinalWeights& final_weights);
 // The states the head reads, tokens x embedding_width: project_out norm(hidden), with the parts there are. The norm works in
 // place; the view is hidden itself or a slot of the workspace, valid until that is used again.
 WeightView finish(const Family& family, const ModelConfig& config, const FinalWeights& final_weights, View<float> hidden,
@@ -78,5 +89,9 @@ WeightView finish(const Family& family, const ModelConfig& config, const FinalWe
 
 // vocab x embedding_width: the head, or the embedding when tied.
 Matrix load_head(const Family& family, const WeightSource& source);
+
+// Device memory a pass over the blocks takes beside the hidden states: the workspace, and the weights of two blocks (one works,
+// one is on its way), in FP32 and in the 16 bits that products may read.
+uint64_t pass_memory_bytes(const Family& family, const ModelConfig& config, int64_t sequence_length);
 
 }  // namespace sage

@@ -8,6 +8,7 @@
 #include <limits>
 #include <memory>
 
+#include "core/model/block_stream.h"
 #include "core/model/forward.h"
 #include "core/util/errors.h"
 
@@ -109,16 +110,20 @@ class Checker {
   }
 
   ParityReport run() {
-    Matrix hidden = embed(family_, source_, ids_, length_, backend_);
+    const Matrix embedded = embed(family_, source_, ids_, length_, backend_);
+    const BackendMatrix hidden(backend_, embedded.rows(), embedded.cols());
+    copy(backend_, embedded.view(), hidden.view());
     compare_level(0, hidden.view());
-    Workspace workspace;
+    Workspace workspace(backend_);
+    BlockStream blocks(family_, source_, backend_);
     for (int layer = 0; layer < config_.layers; ++layer) {
-      forward_block(family_, config_, load_block(family_, source_, layer), hidden.view(), length_, backend_, workspace);
+      forward_block(family_, config_, blocks.next(), hidden.view(), length_, backend_, workspace);
       if (layer + 1 < config_.layers) compare_level(layer + 1, hidden.view());
     }
     const WeightView states = finish(family_, config_, load_final(family_, source_), hidden.view(), backend_, workspace);
     compare_level(config_.layers, states);
     const Matrix head = load_head(family_, source_);
+    const HeldMemory held = hold(backend_, head.view());
     if (levels_ != nullptr)
       compare_large_logits(states, head.view());
     else
@@ -131,10 +136,11 @@ class Checker {
     return fmt::format("sequence {}, position {}", token / length_, token % length_);
   }
 
-  void compare_level(int64_t level, WeightView hidden) {
+  void compare_level(int64_t level, WeightView states) {
+    const Matrix hidden = to_host(backend_, states);
     const std::string name = fmt::format("hidden_states.{}", level);
     Comparison c(name, report_.tolerance);
-    const int64_t width = hidden.cols;
+    const int64_t width = hidden.cols();
     if (levels_ != nullptr) {
       for (int64_t t = 0; t < shown_positions_; ++t)
         for (int64_t j = 0; j < width; ++j)
@@ -142,7 +148,7 @@ class Checker {
                 [&] { return fmt::format("{}, channel {}", position(t), j); });
     } else {
       const Expected e(expected_, name, {sequences_, length_, width});
-      for (int64_t t = 0; t < hidden.rows; ++t)
+      for (int64_t t = 0; t < hidden.rows(); ++t)
         for (int64_t j = 0; j < width; ++j)
           c.add(hidden(t, j), e[t * width + j], [&] { return fmt::format("{}, channel {}", position(t), j); });
     }

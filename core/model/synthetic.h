@@ -16,6 +16,7 @@ struct SyntheticShape {
   std::string family = "llama";    // or "opt"
   int64_t embedding_width = 0;     // opt; 0 = hidden
   bool norm_before = true;         // opt
+  std::string activation = "relu";  // opt
 };
 const std::vector<SyntheticShape>& synthetic_shapes();
 const SyntheticShape& find_synthetic_shape(const std::string& name);  // UserError with the nearest name

@@ -1,5 +1,7 @@
 #include "core/model/tokenizer.h"
 
+#include <filesystem>
+
 #include "core/model/tokenizer_parts.h"
 #include "core/model/tokenizer_unicode.h"
 #include "core/util/errors.h"
@@ -9,6 +11,8 @@ namespace sage {
 
 namespace {
 
+constexpr const char* kOwnFile = "tokenizer.json";
+constexpr const char* kSentencePieceFile = "tokenizer.model";
 constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;  // the largest published ones have about 35 MB
 // Words remembered during one call: enough for the common ones, and a bound for text that never repeats itself.
 constexpr size_t kMaxRememberedWords = 1 << 17;
@@ -29,6 +33,38 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
   auto parts = std::make_unique<Parts>();
   parts->loaded = tok::load_tokenizer(json, name);
   return Tokenizer(std::move(parts));
+}
+
+Tokenizer Tokenizer::from_texts(const std::map<std::string, std::string>& files, const std::string& name) {
+  if (const auto own = files.find(kOwnFile); own != files.end()) return from_json(own->second, name + "/" + kOwnFile);
+  const bool vocabulary = files.count("vocab.json") > 0, merges = files.count("merges.txt") > 0;
+  if (vocabulary != merges)
+    throw ResourceError("{}: {} is there, {} is not; expected both, or a tokenizer.json; get the missing file", name,
+                        vocabulary ? "vocab.json" : "merges.txt", vocabulary ? "merges.txt" : "vocab.json");
+  if (!vocabulary)
+    throw ResourceError(
+        "{}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt; {}", name,
+        files.count(kSentencePieceFile) > 0
+            ? "make one of tokenizer.model with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
+            : "get the files anew");
+  auto parts = std::make_unique<Parts>();
+  parts->loaded = tok::load_gpt2_tokenizer(files, name);
+  return Tokenizer(std::move(parts));
+}
+
+Tokenizer Tokenizer::from_folder(const std::string& folder) {
+  std::map<std::string, std::string> files;
+  const auto take = [&](const char* name) {
+    const std::string path = folder + "/" + name;
+    if (std::filesystem::exists(path)) files[name] = read_file(path, kMaxFileBytes);
+  };
+  take(kOwnFile);
+  if (files.empty()) {
+    for (const char* name : tok::kGpt2Files)
+      take(name);
+    take(kSentencePieceFile);
+  }
+  return from_texts(files, folder);
 }
 
 Tokenizer Tokenizer::from_file(const std::string& path) { return from_json(read_file(path, kMaxFileBytes), path); }

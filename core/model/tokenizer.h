@@ -1,10 +1,11 @@
-// Text -> token ids and back, from a Hugging Face tokenizer.json, with the same ids as the `tokenizers` library gives.
+// Text -> token ids and back, from a Hugging Face tokenizer.json or the vocab.json and merges.txt of older models, with the
+// same ids as the `tokenizers` library gives.
 //
-// Supported: model BPE (merges as "a b" strings or as pairs, ignore_merges, unk_token, fuse_unk); pre-tokenizers ByteLevel,
-// Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC, NFD, NFKC, NFKD,
+// Supported: model BPE (merges as "a b" strings or as pairs, ignore_merges, unk_token, fuse_unk, byte_fallback); pre-tokenizers
+// ByteLevel, Metaspace (prepend_scheme always or never), Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC, NFD, NFKC, NFKD,
 // Lowercase, Strip, Replace, Prepend, Sequence; added tokens (special, lstrip, rstrip, single_word, normalized);
-// post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel, Fuse,
-// Replace, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
+// post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel,
+// ByteFallback, Fuse, Replace, Strip, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
 // read approximately. Where we differ on purpose: `truncation` and `padding` are ignored (whole texts are tokenized), an added
 // token whose number contradicts the vocabulary is an error (the library renumbers it with a warning), and text that is not
 // UTF-8 is an error.
@@ -14,6 +15,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -25,6 +27,12 @@ namespace sage {
 
 class Tokenizer {
  public:
+  // The tokenizer of a model's folder: tokenizer.json, otherwise vocab.json with merges.txt (GPT-2, OPT) and what
+  // tokenizer_config.json, special_tokens_map.json and added_tokens.json say about special tokens. ResourceError as from_file;
+  // a folder without either; another tokenizer_class than GPT2Tokenizer, whose rules two such files do not tell.
+  static Tokenizer from_folder(const std::string& folder);
+  // The same from memory: contents by file name.
+  static Tokenizer from_texts(const std::map<std::string, std::string>& files, const std::string& name);
   // PATH is a tokenizer.json. ResourceError: absent, larger than 64 MiB, not JSON, nested deeper than 32, wrong types, ids
   // duplicate or out of range, merges of unknown tokens, unsupported parts.
   static Tokenizer from_file(const std::string& path);
@@ -44,7 +52,7 @@ class Tokenizer {
 
   // Largest id + 1, added tokens included: the smallest embedding that fits.
   int64_t vocabulary_size() const;
-  // SHA-256 of the file.
+  // SHA-256 of tokenizer.json, or of the names and SHA-256 of the files that stand for it.
   const std::string& digest() const;
   std::optional<int32_t> id_of(std::string_view token) const;
   // The token as the file spells it ("Ġthe"); nothing for an unused id.

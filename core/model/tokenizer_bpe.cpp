@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <queue>
 
 #include "core/model/tokenizer_parts.h"
@@ -38,14 +40,28 @@ void Bpe::encode(std::string_view piece, std::vector<int32_t>& out) const {
     const auto n = static_cast<int32_t>(symbols.size());
     symbols.push_back({id, n - 1, n + 1, true});
   };
+  std::vector<int32_t> bytes;
+  const auto as_bytes = [&](std::string_view character) {
+    bytes.clear();
+    for (const char c : character) {
+      const auto found = vocabulary.find(fmt::format("<0x{:02X}>", static_cast<unsigned char>(c)));
+      if (found == vocabulary.end()) return false;
+      bytes.push_back(found->second);
+    }
+    return true;
+  };
   for (size_t at = 0; at < piece.size();) {
     const size_t begin = at;
     next_code_point(piece, at);
-    const auto found = vocabulary.find(piece.substr(begin, at - begin));
+    const std::string_view character = piece.substr(begin, at - begin);
+    const auto found = vocabulary.find(character);
     if (found != vocabulary.end()) {
       if (pending_unknown) add(*unknown);
       pending_unknown = false;
       add(found->second);
+    } else if (byte_fallback && as_bytes(character)) {
+      for (const int32_t id : bytes)
+        add(id);
     } else if (unknown) {  // without an unknown token the library drops such characters
       if (pending_unknown && !fuse_unknown) add(*unknown);
       pending_unknown = true;

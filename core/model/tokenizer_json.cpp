@@ -1,8 +1,8 @@
 // tokenizer.json -> checked parts. Every message names the place in the file ("pre_tokenizer.pretokenizers[0].pattern").
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <unordered_set>
 
+#include "core/model/tokenizer_node.h"
 #include "core/model/tokenizer_parts.h"
 #include "core/model/tokenizer_unicode.h"
 #include "core/util/errors.h"
@@ -12,106 +12,7 @@ namespace sage::tok {
 
 namespace {
 
-using Json = nlohmann::json;
-
-constexpr int kMaxDepth = 32;
-constexpr size_t kMaxValues = 8'000'000;  // Gemma's quarter million tokens with half a million merges have two million
-constexpr int32_t kMaxId = (1 << 22) - 1;
 constexpr size_t kMaxAddedBytes = 16 << 20;
-
-// A value and where it stands.
-class Node {
- public:
-  Node(const Json& json, std::string path) : json_(&json), path_(std::move(path)) {}
-  const Json& json() const { return *json_; }
-  const std::string& path() const { return path_; }
-  bool null() const { return json_->is_null(); }
-
-  [[noreturn]] void fail(const std::string& found, const std::string& expected) const {
-    throw ResourceError("{}: {}; expected {}; get the file anew or correct it", path_, found, expected);
-  }
-  void need(bool ok, const char* expected) const {
-    if (!ok) fail(std::string("found ") + json_->type_name(), expected);
-  }
-  const std::string& text() const {
-    need(json_->is_string(), "a string");
-    return json_->get_ref<const std::string&>();
-  }
-  bool boolean() const {
-    need(json_->is_boolean(), "true or false");
-    return json_->get<bool>();
-  }
-  int32_t id() const {
-    need(json_->is_number_integer(), "a token id");
-    const bool fits = json_->is_number_unsigned() && json_->get<uint64_t>() <= kMaxId;
-    if (!fits) fail("id " + json_->dump(), fmt::format("an id from 0 to {}", kMaxId));
-    return json_->get<int32_t>();
-  }
-  const Json::array_t& array() const {
-    need(json_->is_array(), "a list");
-    return json_->get_ref<const Json::array_t&>();
-  }
-  const Json::object_t& object() const {
-    need(json_->is_object(), "an object");
-    return json_->get_ref<const Json::object_t&>();
-  }
-  Node at(const char* key) const {
-    const auto& o = object();
-    const auto found = o.find(key);
-    if (found == o.end()) fail(fmt::format("key \"{}\" is missing", key), "it to be there");
-    return {found->second, child(key)};
-  }
-  Node at(size_t index) const { return {array()[index], fmt::format("{}[{}]", path_, index)}; }
-  // null where the key is absent.
-  Node get(const char* key) const {
-    static const Json kNull;
-    const auto& o = object();
-    const auto found = o.find(key);
-    return {found == o.end() ? kNull : found->second, child(key)};
-  }
-  bool flag(const char* key, bool fallback) const {
-    const Node n = get(key);
-    return n.null() ? fallback : n.boolean();
-  }
-  [[noreturn]] void unsupported(const std::string& type, const char* supported) const {
-    throw ResourceError("{}: type \"{}\" is not supported; expected one of {}; use a model whose tokenizer is a byte-level BPE",
-                        path_, type, supported);
-  }
-
- private:
-  std::string child(const char* key) const { return path_.back() == ':' ? path_ + " " + key : path_ + "." + key; }
-  const Json* json_;
-  std::string path_;
-};
-
-std::vector<Node> items(const Node& list) {
-  std::vector<Node> out;
-  for (size_t i = 0; i < list.array().size(); ++i)
-    out.push_back(list.at(i));
-  return out;
-}
-
-Json parse(std::string_view text, const std::string& name) {
-  size_t values = 0;
-  const auto guard = [&](int depth, Json::parse_event_t event, Json&) {
-    if (depth > kMaxDepth)
-      throw ResourceError("{}: nested deeper than {}; expected a tokenizer.json; get the file anew", name, kMaxDepth);
-    if (event == Json::parse_event_t::value && ++values > kMaxValues)
-      throw ResourceError("{}: more than {} values; expected a tokenizer.json; get the file anew", name, kMaxValues);
-    if (event == Json::parse_event_t::array_start || event == Json::parse_event_t::object_start) {
-      if (++values > kMaxValues)
-        throw ResourceError("{}: more than {} values; expected a tokenizer.json; get the file anew", name, kMaxValues);
-    }
-    return true;
-  };
-  try {
-    return Json::parse(text, guard);
-  } catch (const Json::exception& e) {
-    std::string what = e.what();  // "[json.exception.parse_error.101] parse error at line 1, ..."
-    if (const size_t close = what.find("] "); close != std::string::npos) what = what.substr(close + 2);
-    throw ResourceError("{}: not JSON ({}); expected a Hugging Face tokenizer.json; get the file anew", name, what);
-  }
-}
 
 Regex read_pattern(const Node& node) {
   const Node regex = node.get("Regex");
@@ -134,7 +35,7 @@ Normalizer read_normalizer(const Node& node) {
   if (type == "Prepend") return normalize_prepend(node.at("prepend").text());
   if (type == "Sequence") {
     std::vector<Normalizer> steps;
-    for (const Node& step : items(node.at("normalizers")))
+    for (const Node& step : node.at("normalizers").items())
       steps.push_back(read_normalizer(step));
     return normalize_sequence(std::move(steps));
   }
@@ -153,9 +54,17 @@ SplitBehavior read_behavior(const Node& node) {
 
 PreTokenizer read_pre_tokenizer(const Node& node) {
   static const char* kSupported =
-      "ByteLevel, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence";
+      "ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence";
   const std::string& type = node.at("type").text();
   if (type == "ByteLevel") return pre_byte_level(node.at("add_prefix_space").boolean(), node.flag("use_regex", true));
+  if (type == "Metaspace") {
+    const Node scheme = node.get("prepend_scheme"), older = node.get("add_prefix_space");
+    const std::string prepend = !scheme.null() ? scheme.text() : older.null() || older.boolean() ? "always" : "never";
+    if (prepend != "always" && prepend != "never") scheme.fail("found \"" + prepend + "\"", "\"always\" or \"never\"");
+    const std::string& replacement = node.at("replacement").text();
+    if (replacement.empty()) node.fail("an empty replacement", "one character");
+    return pre_metaspace(replacement, prepend == "always", node.flag("split", true));
+  }
   if (type == "Split")
     return pre_split(read_pattern(node.at("pattern")), read_behavior(node.at("behavior")), node.flag("invert", false));
   if (type == "Digits") {
@@ -172,7 +81,7 @@ PreTokenizer read_pre_tokenizer(const Node& node) {
     return pre_split(Regex::literal(node.at("delimiter").text(), node.path()), SplitBehavior::kRemoved, false);
   if (type == "Sequence") {
     std::vector<PreTokenizer> steps;
-    for (const Node& step : items(node.at("pretokenizers")))
+    for (const Node& step : node.at("pretokenizers").items())
       steps.push_back(read_pre_tokenizer(step));
     return pre_sequence(std::move(steps));
   }
@@ -180,14 +89,20 @@ PreTokenizer read_pre_tokenizer(const Node& node) {
 }
 
 Decoder read_decoder(const Node& node) {
-  static const char* kSupported = "ByteLevel, Fuse, Replace, Sequence";
+  static const char* kSupported = "ByteLevel, ByteFallback, Fuse, Replace, Strip, Sequence";
   const std::string& type = node.at("type").text();
   if (type == "ByteLevel") return decode_byte_level();
+  if (type == "ByteFallback") return decode_byte_fallback();
   if (type == "Fuse") return decode_fuse();
+  if (type == "Strip") {
+    const std::string& character = node.at("content").text();
+    if (character.empty()) node.fail("nothing to strip", "one character");
+    return decode_strip(character, static_cast<size_t>(node.at("start").id()), static_cast<size_t>(node.at("stop").id()));
+  }
   if (type == "Replace") return decode_replace(read_pattern(node.at("pattern")), node.at("content").text());
   if (type == "Sequence") {
     std::vector<Decoder> steps;
-    for (const Node& step : items(node.at("decoders")))
+    for (const Node& step : node.at("decoders").items())
       steps.push_back(read_decoder(step));
     return decode_sequence(std::move(steps));
   }
@@ -196,22 +111,15 @@ Decoder read_decoder(const Node& node) {
 
 // "a b" or ["a", "b"].
 std::pair<std::string, std::string> read_merge(const Node& node) {
-  if (node.json().is_array()) {
-    if (node.array().size() != 2) node.fail(fmt::format("found a list of {}", node.array().size()), "two tokens");
-    return {node.at(size_t{0}).text(), node.at(size_t{1}).text()};
-  }
-  const std::string& line = node.text();
-  const size_t space = line.find(' ');
-  if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos)
-    node.fail("found \"" + line + "\"", "two tokens with one space between them");
-  return {line.substr(0, space), line.substr(space + 1)};
+  if (!node.is_list()) return split_merge(node, node.text());
+  if (node.size() != 2) node.fail(fmt::format("found a list of {}", node.size()), "two tokens");
+  return {node.at(size_t{0}).text(), node.at(size_t{1}).text()};
 }
 
 Bpe read_model(const Node& node) {
   const Node type = node.get("type");  // absent from the oldest files, which are all BPE
   if (!type.null() && type.text() != "BPE") node.unsupported(type.text(), "BPE");
-  if (type.null() && !node.get("merges").json().is_array()) node.fail("no \"type\" and no \"merges\"", "a BPE model");
-  if (node.flag("byte_fallback", false)) node.unsupported("BPE with byte_fallback", "BPE on a byte-level alphabet");
+  if (type.null() && !node.get("merges").is_list()) node.fail("no \"type\" and no \"merges\"", "a BPE model");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
     const Node affix = node.get(key);
     if (!affix.null() && !affix.text().empty()) affix.fail("found \"" + affix.text() + "\"", "none, as in byte-level files");
@@ -223,16 +131,7 @@ Bpe read_model(const Node& node) {
   }
 
   Bpe bpe;
-  const Node vocabulary = node.at("vocab");
-  std::unordered_map<int32_t, const std::string*> owners;
-  bpe.vocabulary.reserve(vocabulary.object().size());
-  for (const auto& [token, value] : vocabulary.object()) {
-    const int32_t id = Node(value, fmt::format("{}[\"{}\"]", vocabulary.path(), token.substr(0, 40))).id();
-    const auto [owner, fresh] = owners.emplace(id, &token);
-    if (!fresh)
-      vocabulary.fail(fmt::format("tokens \"{}\" and \"{}\" both have id {}", *owner->second, token, id), "one token per id");
-    bpe.vocabulary.emplace(token, id);
-  }
+  read_vocabulary(node.at("vocab"), bpe);
   const Node unknown = node.get("unk_token");
   if (!unknown.null()) {
     const auto found = bpe.vocabulary.find(unknown.text());
@@ -242,23 +141,17 @@ Bpe read_model(const Node& node) {
       unknown.fail("\"" + unknown.text() + "\" is not in the vocabulary", "a token of it, or null");
   }
   bpe.fuse_unknown = node.flag("fuse_unk", false);
+  bpe.byte_fallback = node.flag("byte_fallback", false);
   bpe.ignore_merges = node.flag("ignore_merges", false);
 
   const Node merges = node.at("merges");
-  const auto id_of = [&](const Node& where, const std::string& token) {
-    const auto found = bpe.vocabulary.find(token);
-    if (found == bpe.vocabulary.end())
-      where.fail("names the token \"" + token.substr(0, 80) + "\", which is not in the vocabulary", "tokens of the vocabulary");
-    return found->second;
-  };
-  bpe.merges.reserve(merges.array().size());
+  bpe.merges.reserve(merges.size());
   uint32_t rank = 0;
-  for (size_t i = 0; i < merges.array().size(); ++i) {
+  for (size_t i = 0; i < merges.size(); ++i) {
     const Node merge = merges.at(i);
-    if (merge.json().is_string() && merge.text().rfind("#version", 0) == 0) continue;
+    if (merge.is_text() && merge.text().starts_with(kMergesVersion)) continue;
     const auto [left, right] = read_merge(merge);
-    const uint64_t key = Bpe::pair_key(id_of(merge, left), id_of(merge, right));
-    bpe.merges[key] = {rank++, id_of(merge, left + right)};  // a pair given twice: the last counts, as in the library
+    add_merge(merge, left, right, rank++, bpe);
   }
   return bpe;
 }
@@ -269,7 +162,7 @@ std::vector<AddedToken> read_added(const Node& list, const Vocabulary& vocabular
   std::unordered_map<std::string, size_t> seen;
   int64_t next = static_cast<int64_t>(vocabulary.size());
   size_t bytes = 0;
-  for (const Node& node : items(list)) {
+  for (const Node& node : list.items()) {
     AddedToken token;
     token.id = node.at("id").id();
     token.content = node.at("content").text();
@@ -309,7 +202,7 @@ void read_template(const Node& node, Template& out) {
   const Node specials = node.get("special_tokens");
   Template fresh;
   bool text_seen = false;
-  for (const Node& piece : items(single)) {
+  for (const Node& piece : single.items()) {
     const Node sequence = piece.get("Sequence");
     if (!sequence.null()) {
       if (sequence.at("id").text() != "A" || text_seen) sequence.fail("not the one sequence A", "\"A\", once");
@@ -320,7 +213,7 @@ void read_template(const Node& node, Template& out) {
     const std::string& name = special.at("id").text();
     if (specials.null()) special.fail("names \"" + name + "\", but there are no \"special_tokens\"", "them to be there");
     const Node entry = specials.at(name.c_str());
-    for (const Node& id : items(entry.at("ids")))
+    for (const Node& id : entry.at("ids").items())
       (text_seen ? fresh.after : fresh.before).push_back(id.id());
   }
   if (!text_seen) single.fail("no sequence A", "it to be there, once");
@@ -337,7 +230,7 @@ void read_post_processor(const Node& node, Template& out) {
   if (type == "RobertaProcessing" || type == "BertProcessing") {
     const auto id = [&](const char* key) {
       const Node pair = node.at(key);
-      if (pair.array().size() != 2) pair.fail(fmt::format("found a list of {}", pair.array().size()), "[token, id]");
+      if (pair.size() != 2) pair.fail(fmt::format("found a list of {}", pair.size()), "[token, id]");
       return pair.at(size_t{1}).id();
     };
     out.before.insert(out.before.begin(), id("cls"));
@@ -345,7 +238,7 @@ void read_post_processor(const Node& node, Template& out) {
     return;
   }
   if (type == "Sequence") {
-    for (const Node& step : items(node.at("processors")))
+    for (const Node& step : node.at("processors").items())
       read_post_processor(step, out);
     return;
   }
@@ -354,18 +247,36 @@ void read_post_processor(const Node& node, Template& out) {
 
 }  // namespace
 
-Loaded load_tokenizer(std::string_view text, const std::string& name) {
-  const Json json = parse(text, name);
-  const Node root(json, name + ":");
-  root.object();
-  Loaded t;
-  t.name = name;
-  t.digest = sha256_hex(text);
-  t.model = read_model(root.at("model"));
-  if (const Node n = root.get("normalizer"); !n.null()) t.normalizer = read_normalizer(n);
-  if (const Node n = root.get("pre_tokenizer"); !n.null()) t.pre_tokenizer = read_pre_tokenizer(n);
-  if (const Node n = root.get("decoder"); !n.null()) t.decoder = read_decoder(n);
-  const Node added = root.get("added_tokens");
+void read_vocabulary(const Node& node, Bpe& bpe) {
+  std::unordered_map<int32_t, std::string> owners;
+  node.each([&](const std::string& token, const Node& value) {
+    const int32_t id = value.id();
+    const auto [owner, fresh] = owners.emplace(id, token);
+    if (!fresh)
+      node.fail(fmt::format("tokens \"{}\" and \"{}\" both have id {}", owner->second, token, id), "one token per id");
+    bpe.vocabulary.emplace(token, id);
+  });
+}
+
+std::pair<std::string, std::string> split_merge(const Node& where, const std::string& line) {
+  const size_t space = line.find(' ');
+  if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos)
+    where.fail("found \"" + line.substr(0, 160) + "\"", "two tokens with one space between them");
+  return {line.substr(0, space), line.substr(space + 1)};
+}
+
+void add_merge(const Node& where, const std::string& left, const std::string& right, uint32_t rank, Bpe& bpe) {
+  const auto id_of = [&](const std::string& token) {
+    const auto found = bpe.vocabulary.find(token);
+    if (found == bpe.vocabulary.end())
+      where.fail("names the token \"" + token.substr(0, 80) + "\", which is not in the vocabulary", "tokens of the vocabulary");
+    return found->second;
+  };
+  // A pair given twice: the last counts, as in the library.
+  bpe.merges[Bpe::pair_key(id_of(left), id_of(right))] = {rank, id_of(left + right)};
+}
+
+void list_tokens(const Node& added, Loaded& t) {
   t.added = read_added(added, t.model.vocabulary);
 
   int32_t last = -1;
@@ -373,7 +284,7 @@ Loaded load_tokenizer(std::string_view text, const std::string& name) {
     last = std::max(last, id);
   for (const AddedToken& token : t.added)
     last = std::max(last, token.id);
-  if (last < 0) root.fail("an empty vocabulary", "at least one token");
+  if (last < 0) throw ResourceError("{}: an empty vocabulary; expected at least one token; get the file anew", t.name);
   const auto size = static_cast<size_t>(last) + 1;
   t.tokens.resize(size);
   t.used.assign(size, false);
@@ -404,6 +315,20 @@ Loaded load_tokenizer(std::string_view text, const std::string& name) {
   }
   t.raw.prepare();
   t.normalized.prepare();
+}
+
+Loaded load_tokenizer(std::string_view text, const std::string& name) {
+  const Json json = parse_json(text, name);
+  const Node root(json, name + ":");
+  root.need(root.is_object(), "an object");
+  Loaded t;
+  t.name = name;
+  t.digest = sha256_hex(text);
+  t.model = read_model(root.at("model"));
+  if (const Node n = root.get("normalizer"); !n.null()) t.normalizer = read_normalizer(n);
+  if (const Node n = root.get("pre_tokenizer"); !n.null()) t.pre_tokenizer = read_pre_tokenizer(n);
+  if (const Node n = root.get("decoder"); !n.null()) t.decoder = read_decoder(n);
+  list_tokens(root.get("added_tokens"), t);
 
   if (const Node post = root.get("post_processor"); !post.null()) {
     Template around;
@@ -412,8 +337,8 @@ Loaded load_tokenizer(std::string_view text, const std::string& name) {
     t.after = std::move(around.after);
     for (const auto* ids : {&t.before, &t.after}) {
       for (const int32_t id : *ids) {
-        if (static_cast<size_t>(id) >= size || !t.used[static_cast<size_t>(id)])
-          post.fail(fmt::format("adds token id {}", id), fmt::format("an id of the vocabulary (0 to {})", last));
+        if (static_cast<size_t>(id) >= t.tokens.size() || !t.used[static_cast<size_t>(id)])
+          post.fail(fmt::format("adds token id {}", id), fmt::format("an id of the vocabulary (0 to {})", t.tokens.size() - 1));
       }
     }
   }

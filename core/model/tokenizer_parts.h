@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,10 +35,14 @@ enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWith
 PreTokenizer pre_split(Regex pattern, SplitBehavior behavior, bool invert);
 PreTokenizer pre_split_class(bool (*member)(uint32_t), SplitBehavior behavior);
 PreTokenizer pre_byte_level(bool add_prefix_space, bool use_regex);
+// Spaces become `replacement`, and one is put in front where asked for and not there. split: cut before each.
+PreTokenizer pre_metaspace(std::string replacement, bool prepend, bool split);
 PreTokenizer pre_sequence(std::vector<PreTokenizer> steps);
 
 Decoder decode_byte_level();
 Decoder decode_fuse();
+Decoder decode_byte_fallback();  // runs of "<0x0A>" -> text, U+FFFD for each byte of a run that is not UTF-8
+Decoder decode_strip(std::string character, size_t start, size_t stop);  // up to so many of it from both ends of each token
 Decoder decode_replace(Regex pattern, std::string content);
 Decoder decode_sequence(std::vector<Decoder> steps);
 
@@ -57,6 +62,8 @@ struct Bpe {
   std::unordered_map<uint64_t, Merge> merges;  // by pair_key(left id, right id)
   std::optional<int32_t> unknown;
   bool fuse_unknown = false;
+  bool byte_fallback =
+      false;  // characters outside the vocabulary become their bytes, tokens "<0x0A>", where all of these exist
   bool ignore_merges = false;
 
   static uint64_t pair_key(int32_t left, int32_t right) {
@@ -117,5 +124,19 @@ struct Loaded {
   std::vector<bool> used, special;     // by id
 };
 Loaded load_tokenizer(std::string_view json, const std::string& name);
+// A GPT-2 style folder without tokenizer.json. files: contents by file name (vocab.json, merges.txt and what is there of
+// kGpt2Files); name: the folder, for messages.
+Loaded load_gpt2_tokenizer(const std::map<std::string, std::string>& files, const std::string& name);
+inline constexpr const char* kGpt2Files[] = {"vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json",
+                                             "tokenizer_config.json"};
+
+// Steps the two have in common.
+class Node;
+inline constexpr const char* kMergesVersion = "#version";  // begins the first of the merges, which is none
+void read_vocabulary(const Node& node, Bpe& bpe);          // {"token": id, ...}
+std::pair<std::string, std::string> split_merge(const Node& where, const std::string& line);  // "a b"
+void add_merge(const Node& where, const std::string& left, const std::string& right, uint32_t rank, Bpe& bpe);
+// t.model is there; fills everything about added tokens and ids. added: null, or a list as in tokenizer.json.
+void list_tokens(const Node& added, Loaded& t);
 
 }  // namespace sage::tok

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "core/model/tokenizer_parts.h"
 #include "core/model/tokenizer_unicode.h"
@@ -141,6 +142,21 @@ PreTokenizer pre_byte_level(bool add_prefix_space, bool use_regex) {
   };
 }
 
+PreTokenizer pre_metaspace(std::string replacement, bool prepend, bool split) {
+  const PreTokenizer cut =
+      split ? pre_split(Regex::literal(replacement, "Metaspace"), SplitBehavior::kMergedWithNext, false) : PreTokenizer();
+  return [replacement = std::move(replacement), prepend, cut](std::vector<std::string> pieces) {
+    for (std::string& piece : pieces) {
+      std::string mapped;
+      for (const char c : piece)
+        c == ' ' ? mapped += replacement : mapped += c;
+      if (prepend && !mapped.starts_with(replacement)) mapped.insert(0, replacement);
+      piece = std::move(mapped);
+    }
+    return cut ? cut(std::move(pieces)) : pieces;
+  };
+}
+
 PreTokenizer pre_sequence(std::vector<PreTokenizer> steps) {
   return [steps = std::move(steps)](std::vector<std::string> pieces) {
     for (const PreTokenizer& step : steps)
@@ -175,6 +191,52 @@ Decoder decode_fuse() {
     for (const std::string& t : tokens)
       text += t;
     return std::vector<std::string>{text};
+  };
+}
+
+Decoder decode_byte_fallback() {
+  return [](std::vector<std::string> tokens) {
+    std::vector<std::string> out;
+    std::string run;
+    const auto end_run = [&] {
+      if (run.empty()) return;
+      if (find_invalid_utf8(run) == std::string_view::npos) {
+        out.push_back(run);
+      } else {
+        for (size_t i = 0; i < run.size(); ++i)
+          out.emplace_back("\xEF\xBF\xBD");
+      }
+      run.clear();
+    };
+    for (std::string& token : tokens) {
+      int byte = -1;
+      if (token.size() == 6 && token.starts_with("<0x") && token[5] == '>') {
+        const auto [end, error] = std::from_chars(token.data() + 3, token.data() + 5, byte, 16);
+        if (error != std::errc{} || end != token.data() + 5 || byte < 0) byte = -1;
+      }
+      if (byte >= 0) {
+        run += static_cast<char>(byte);
+        continue;
+      }
+      end_run();
+      out.push_back(std::move(token));
+    }
+    end_run();
+    return out;
+  };
+}
+
+Decoder decode_strip(std::string character, size_t start, size_t stop) {
+  return [character = std::move(character), start, stop](std::vector<std::string> tokens) {
+    for (std::string& token : tokens) {
+      std::string_view rest = token;
+      for (size_t i = 0; i < start && rest.starts_with(character); ++i)
+        rest.remove_prefix(character.size());
+      for (size_t i = 0; i < stop && rest.ends_with(character); ++i)
+        rest.remove_suffix(character.size());
+      token = std::string(rest);
+    }
+    return tokens;
   };
 }
 

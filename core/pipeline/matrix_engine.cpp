@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <optional>
 
+#include "core/backend/memory.h"
 #include "core/pipeline/block_planner.h"
 #include "core/pipeline/column_coder.h"
 #include "core/pipeline/group_labels.h"
@@ -107,6 +109,7 @@ int choose_alternative(const PipelineFactory& factory, const MatrixJob& job, con
   Trace silent(false);
   struct Input {
     Matrix sample;
+    HeldMemory held;  // the sample
     double bits = 0;
     std::unique_ptr<Calibration> calibration;
   };
@@ -125,6 +128,7 @@ int choose_alternative(const PipelineFactory& factory, const MatrixJob& job, con
     const WeightView v = transformed(p, *t, w, storage, backend);
     std::optional<Matrix> sample = trial_sample(v, p.trial_weights);
     it->second.sample = sample ? std::move(*sample) : Matrix::copy(v);
+    it->second.held = hold(backend, it->second.sample.view());
     it->second.bits = parameter_bits(p, *t, w.size());
   }
   std::vector<double> objectives(static_cast<size_t>(factory.alternatives()));
@@ -166,6 +170,7 @@ class MatrixCoder {
     transform_bits_ = parameter_bits(p_, *transform_, w.size());
     Matrix transformed_storage;
     original_ = transformed(p_, *transform_, w, transformed_storage, backend_);
+    const HeldMemory held = hold(backend_, transformed_storage.view());  // w itself is held already
     const Calibration calibration(p_, job_, *transform_, backend_);
     calibration.report(trace_);
     calibration_ = &calibration;
@@ -226,6 +231,7 @@ class MatrixCoder {
         for (const int32_t c : calibration_->dead())
           for (int64_t i = 0; i < cleaned_storage_.rows(); ++i) cleaned_storage_(i, c) = 0;
       cleaned_ = cleaned_storage_.view();
+      held_cleaned_ = hold(backend_, cleaned_);
     }
   }
 
@@ -263,6 +269,7 @@ class MatrixCoder {
 
   struct SegmentContext {
     Matrix storage;
+    HeldMemory held;
     std::vector<float> diagonal, inverse_diagonal;
     std::optional<BlockContext> ctx;
   };
@@ -270,6 +277,12 @@ class MatrixCoder {
     s.diagonal = set.gather(calibration_->diagonal());
     s.inverse_diagonal = set.gather(calibration_->inverse_diagonal());
     s.ctx.emplace(context(weights_of(set, when, s.storage), set.first()));
+    // The original and the cleaned matrix are held already. A copy of their columns is not, nor is the working copy, which
+    // changes between fits but not during one.
+    const WeightView v = s.ctx->weights;
+    const std::less<> before;
+    const bool in_work = !before(v.data, work_.data()) && before(v.data, work_.data() + work_.size());
+    if (s.storage.size() > 0 || in_work) s.held = hold(backend_, v);
     s.ctx->factor_diagonal = s.diagonal;
     s.ctx->inverse_diagonal = s.inverse_diagonal;
   }
@@ -286,6 +299,7 @@ class MatrixCoder {
       // Search on the sample, then cut the segment itself at the ratio found.
       BlockContext sub = ctx;
       sub.weights = sample->view();
+      const HeldMemory held = hold(backend_, sub.weights);
       plan = planner.plan_at_ratio(BlockPlanner(p_, sub, job_.weights.rows, transform_bits_).plan(false).mask.ratio());
     } else {
       plan = planner.plan(false);
@@ -404,6 +418,7 @@ class MatrixCoder {
   Trace& trace_;
   PlaneWriter writer_;
   Matrix decoded_, work_, cleaned_storage_;
+  HeldMemory held_cleaned_;
   std::unique_ptr<FittedTransform> transform_;
   const Calibration* calibration_ = nullptr;
   double transform_bits_ = 0;
@@ -444,6 +459,7 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   Trace& trace = job.trace != nullptr ? *job.trace : silent;
   const WeightView w = job.weights;
   if (w.rows < 1 || w.cols < 1) throw RunError("{}: is a {} x {} matrix; expected at least one row and one column; leave it out of the run", job.id.name, w.rows, w.cols);
+  const HeldMemory held = hold(backend, w);
   const MatrixStats stats = backend.matrix_stats(w);
   check_finite(stats, job);
 

@@ -253,6 +253,18 @@ Value canonical_single(const Value& pipeline, const Registries& registries) {
   return out;
 }
 
+// Where nothing can be salient, what would choose, fit and write salient weights cannot act: set to defaults, so that pipelines
+// that give the same file have one canonical form, and runs one key. Not with alternatives, whose thresholds compare them.
+void forget_saliency(Value& canonical, const Registries& registries) {
+  if (!registries.saliency.make(*canonical.find("saliency"), "pipeline.saliency")->never_selects()) return;
+  Value bare = Value::map();
+  bare.set("quantizer", *canonical.find("quantizer"));
+  const Value defaults = canonical_single(bare, registries);
+  for (const char* key : {"threshold", "salient_quantizer", "salient_segment_columns", "salient_segment_weights", "trial_weights"})
+    canonical.set(key, *defaults.find(key));
+  canonical.find("coder")->set("salient_index", *defaults.find_path("coder.salient_index"));
+}
+
 void check_alternatives(size_t a, size_t b, const Value& where) {
   if (b != 0 && a > kMaxAlternatives / b)
     throw UserError("{}: more than {} pipeline.alternatives; expected fewer: each is tried on every matrix",
@@ -365,6 +377,7 @@ Value canonical_pipeline(const Value& pipeline, const Registries& registries) {
       if (canonical_json(member) != canonical_json(*out.find(key))) difference.set(key, member);
     list.items().push_back(std::move(difference));
   }
+  if (list.items().empty()) forget_saliency(out, registries);
   out.set("alternatives", std::move(list));
   return out;
 }

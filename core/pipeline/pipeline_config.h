@@ -52,7 +52,9 @@ bool is_full_precision(const Value& pipeline);  // `none`, or nothing
 void expand_bare_names(Value& pipeline);
 
 // Every default filled in, every key known, every component makes sense where it stands; otherwise a UserError with
-// file:line:column and the nearest name. Idempotent. Alternatives come out as the list of whole slots in which each differs.
+// file:line:column and the nearest name. Idempotent. Without alternatives, a saliency that never selects leaves the threshold and
+// everything about salient weights without effect: checked all the same, these come out as their defaults. Alternatives come out
+// as the list of whole slots in which each differs.
 Value canonical_pipeline(const Value& pipeline, const Registries& registries);
 
 // The complete pipelines a canonical section describes, without `alternatives`: one, or one per alternative.

@@ -41,34 +41,50 @@ std::unique_ptr<SafetensorsFile> finished_layer(const std::string& path, const s
   return nullptr;
 }
 
-// The Grams of a block, by group of linears, each with its factors; empty without calibration.
+// The Grams of a block, by group of linears, each with its factors; nothing without calibration. Collected all at once for the
+// first layer asked for, or, in sequential order, group by group as layers are asked for.
 class BlockHessians {
  public:
-  BlockHessians(const QuantizeModelJob& job, CalibrationPass* pass, const std::vector<LinearSite>& sites) {
-    if (pass == nullptr) return;
+  // `amend` puts the layers quantized so far in place.
+  BlockHessians(const QuantizeModelJob& job, CalibrationPass* pass, const std::vector<LinearSite>& sites, CalibrationPass::Amend amend)
+      : job_(job), pass_(pass), sites_(sites), amend_(std::move(amend)) {}
+
+  const LayerHessian* of(const LinearSite& site) {
+    if (pass_ == nullptr) return nullptr;
+    const auto it = hessians_.find(site.group);
+    if (it != hessians_.end()) return it->second.get();
+    const bool sequential = job_.calibration->config.layer_order == LayerOrder::kSequential;
+    if (sequential) {  // earlier groups are done with
+      hessians_.clear();
+      grams_.clear();
+    }
     std::map<std::string, int64_t> columns;
-    for (const LinearSite& s : sites) columns[s.group] = s.cols;
-    grams_ = pass->collect(sites.front().layer, columns);
+    for (const LinearSite& s : sites_)
+      if (!sequential || s.group == site.group) columns[s.group] = s.cols;
+    grams_ = pass_->collect(site.layer, columns, sequential ? amend_ : CalibrationPass::Amend());
     for (const auto& [group, gram] : grams_)
       hessians_[group] =
-          std::make_unique<LayerHessian>(gram.matrix.view(), factor_options(job.calibration->config, job.factory.numerics()), fmt::format("layer {} {}", sites.front().layer, group));
-  }
-  const LayerHessian* of(const LinearSite& site) const {
-    const auto it = hessians_.find(site.group);
-    return it == hessians_.end() ? nullptr : it->second.get();
+          std::make_unique<LayerHessian>(gram.matrix.view(), factor_options(job_.calibration->config, job_.factory.numerics()), fmt::format("layer {} {}", site.layer, group));
+    return hessians_.at(site.group).get();
   }
 
  private:
+  const QuantizeModelJob& job_;
+  CalibrationPass* pass_;
+  const std::vector<LinearSite>& sites_;
+  CalibrationPass::Amend amend_;
   std::map<std::string, Gram> grams_;
   std::map<std::string, std::unique_ptr<LayerHessian>> hessians_;
 };
 
 void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& sites, const std::string& path, const std::string& fingerprint,
                     CalibrationPass* pass, Progress& progress) {
-  const BlockHessians hessians(job, pass, sites);
   SafetensorsWriter writer;
   std::vector<QuantizedMatrix> keep;
   keep.reserve(sites.size());
+  BlockHessians hessians(job, pass, sites, [&](BlockWeights& block) {
+    for (size_t k = 0; k < keep.size(); ++k) block.weight(sites[k].role) = decode_matrix(job.factory, keep[k], sites[k].name, job.backend);
+  });
   json report = json::object();
   for (const LinearSite& site : sites) {
     const double started = now_seconds();

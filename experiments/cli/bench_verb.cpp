@@ -66,7 +66,7 @@ void bench(const Program& program, const std::string& filter, TableFormat format
   table.set_caption(
       fmt::format("backend cpu: {}. best ms: wall time of the best repetition; cpu ms: mean over repetitions, all "
                   "threads; bound: stream read rate (methods: every weight read once) or OpenBLAS sgemm (ssyrk for Grams) on the "
-                  "same shapes, measured in this run",
+                  "same shapes (trailing updates: on a square product), measured in this run",
                   make_backend("cpu")->description()));
   fmt::print("{}", table.render(format));
 }

@@ -47,13 +47,6 @@ std::vector<std::string> catalogue_kinds(const Registries& registries) {
 
 std::vector<std::string> protocol_names() { return protocol_names_of_papers(); }
 
-std::vector<std::string> backend_names() {
-  std::vector<std::string> out;
-  for (const BackendStatus& b : backend_status())
-    out.push_back(b.name);
-  return out;
-}
-
 std::string parameters_in_short(const ComponentInfo& component) {
   std::vector<std::string> parts;
   for (const ParamInfo& p : component.params)

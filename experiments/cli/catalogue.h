@@ -12,7 +12,6 @@ namespace sage {
 std::vector<std::string> component_kinds(const Registries& registries);  // "saliency", "grouping", ...
 std::vector<std::string> catalogue_kinds(const Registries& registries);  // those and "components", "presets", "families", ...
 std::vector<std::string> protocol_names();
-std::vector<std::string> backend_names();
 
 // One table of a kind ("grouping", "presets", ...). UserError with the kinds otherwise.
 Table catalogue_table(const Registries& registries, const std::string& kind);

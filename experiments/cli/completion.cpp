@@ -8,6 +8,7 @@
 #include "experiments/cli/catalogue.h"
 #include "experiments/cli/command_line.h"
 #include "experiments/engine/experiment.h"
+#include "kernels/backends.h"
 
 namespace sage {
 namespace {
@@ -75,7 +76,7 @@ Names option_values(const Program& program, const std::string& option, const std
   if (option == "--method") return preset_names();
   if (option == "--format") return {"table", "md", "csv", "json", "latex"};
   if (option == "--protocol") return protocol_names();
-  if (option == "--backend") return backend_names();
+  if (option == "--device") return backend_names();
   return {};
 }
 

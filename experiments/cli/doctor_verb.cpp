@@ -13,6 +13,7 @@
 #include "experiments/engine/libraries.h"
 #include "experiments/engine/provenance.h"
 #include "kernels/backends.h"
+#include "kernels/cuda/compiled/cuda_backend.h"
 #include "results/store.h"
 
 namespace sage {
@@ -55,6 +56,10 @@ Verb doctor_verb() {
     fmt::print("\nbackends\n");
     for (const BackendStatus& b : backend_status())
       line(b.name, (b.available ? "" : "not available: ") + b.detail);
+    const CudaBuild cuda = cuda_build();
+    fmt::print("\nCUDA\n");
+    line("toolkit", cuda.present ? fmt::format("{}; compiled for {}", cuda.toolkit, cuda.architectures) : "none: built without");
+    if (cuda.present) line("driver", cuda.driver.empty() ? "none" : "serves up to CUDA " + cuda.driver);
     fmt::print("\nfolders\n");
     line("cache", folder_state(cache_folder()));
     line("store", folder_state(Store::default_root()));

@@ -6,6 +6,7 @@
 #include "core/eval/perplexity.h"
 #include "core/pipeline/packed_checkpoint.h"
 #include "core/util/table.h"
+#include "experiments/cli/options.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/runner.h"
 #include "kernels/backends.h"
@@ -102,10 +103,10 @@ ExitCode run(const Program& program, const po::variables_map& given) {
   if (limit < 0) throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", limit);
   if (budget_mib < 1 || budget_mib > (1 << 20))
     throw UserError("--memory: found {}; expected 1 to 1048576 MiB; e.g. --memory 1024", budget_mib);
-  const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
+  const std::unique_ptr<Backend> backend = make_backend(device_option(given));
   const std::string folder = resolve_model_path(given["model"].as<std::string>());
   const std::unique_ptr<WeightSource> source = open_model(folder, program.registries, *backend);
-  const Tokenizer tokenizer = Tokenizer::from_file(folder + "/tokenizer.json");
+  const Tokenizer tokenizer = Tokenizer::from_folder(folder);
   const TokenWindows windows = make_windows(tokenizer, load_text(given["text"].as<std::string>()), protocol, limit);
   EvalOptions options;
   options.hidden_budget_bytes = static_cast<uint64_t>(budget_mib) << 20;
@@ -142,7 +143,7 @@ Verb eval_verb() {
       names += (names.empty() ? "" : ", ") + n;
     auto add = options.add_options();
     add("model", po::value<std::string>()->required(),
-        "model directory with tokenizer.json; `default` = the fetched default model");
+        "model directory with its tokenizer; `default` = the fetched default model");
     add("text", po::value<std::string>()->default_value("default:test"),
         ("a file (.txt, .jsonl, .gz), or one of " + names).c_str());
     add("protocol", po::value<std::string>()->default_value("gptq-2048"),
@@ -150,8 +151,8 @@ Verb eval_verb() {
     add("windows", po::value<int64_t>()->default_value(0), "number of windows from the start of the text; 0 = all");
     add("compare-with", po::value<std::string>(), "model directory for KL divergence and top-1 agreement (full precision)");
     add("memory", po::value<int64_t>()->default_value(1024), "MiB of hidden states in memory at a time");
-    add("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference");
     add("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+    add_device_option(options);
   };
   verb.run = run;
   return verb;

@@ -49,9 +49,10 @@ Verb matrix_verb() {
         "method", po::value<std::string>()->required(), "preset or experiment file")(
         "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. saliency.center=zero or pipeline.quantizer.scale=row; repeatable")(
         "numerics", po::value<std::string>(), "packed (FP16 parameters, as stored) or reference (FP32, as released code computes)")(
-        "seed", po::value<uint64_t>()->default_value(0), "random seed")("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")(
+        "seed", po::value<uint64_t>()->default_value(0), "random seed")(
         "output,o", po::value<std::string>(), "HDF5 file to write: 'dequantized' and what the components chose")(
         "format", po::value<std::string>()->default_value("table"), "table, json, csv or md");
+    add_device_option(o);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
     const std::string input = m["input"].as<std::string>();
@@ -62,7 +63,7 @@ Verb matrix_verb() {
     if (is_full_precision(experiment.pipeline))
       throw UserError("--method {}: leaves the weights in full precision; expected a method that quantizes; see `sageptq list presets`", m["method"].as<std::string>());
     const PipelineFactory factory(experiment.pipeline, program.registries);
-    const std::unique_ptr<Backend> backend = make_backend(m["backend"].as<std::string>());
+    const std::unique_ptr<Backend> backend = make_backend(device_option(m));
     const Matrix w = read_input(input, m["weights"].as<std::string>());
     Matrix gram;
     std::optional<LayerHessian> hessian;

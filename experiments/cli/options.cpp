@@ -21,15 +21,23 @@ std::vector<std::string> pipeline_overrides(const po::variables_map& m) {
   return out;
 }
 
+void add_device_option(po::options_description& o) {
+  o.add_options()("device", po::value<std::string>()->default_value("cpu"),
+                  "what to compute on: cpu, cuda, cuda-bf16, cuda-fp16, ... (sageptq list backends)");
+}
+
+std::string device_option(const po::variables_map& m) { return m["device"].as<std::string>(); }
+
 void add_experiment_options(po::options_description& o) {
   o.add_options()("experiment", po::value<std::string>()->required(), "preset or YAML file (first argument)")(
       "model", po::value<std::string>(), "Hugging Face model directory; default: the fetched default model")(
       "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. pipeline.quantizer.bits=3; repeatable")(
       "text", po::value<std::string>(), "text to evaluate on: a name (default, wikitext2) or a file")(
       "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(), "windows to score; 0 = the whole text")(
-      "seed", po::value<uint64_t>(), "random seed")("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")(
+      "seed", po::value<uint64_t>(), "random seed")(
       "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store")(
       "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+  add_device_option(o);
 }
 
 std::vector<std::string> experiment_overrides(const po::variables_map& m) {
@@ -50,7 +58,7 @@ std::vector<std::string> experiment_overrides(const po::variables_map& m) {
 RunnerOptions runner_options(const Program& program, const po::variables_map& m) {
   RunnerOptions o;
   o.store = m.count("store") > 0 ? m["store"].as<std::string>() : Store::default_root();
-  o.backend = m["backend"].as<std::string>();
+  o.backend = device_option(m);
   o.argv = program.argv;
   return o;
 }

@@ -17,7 +17,11 @@ struct RunnerOptions;
 // pipeline.*, so that the common case is short.
 std::vector<std::string> pipeline_overrides(const boost::program_options::variables_map& m);
 
-// experiment (positional), --model, --set, --text, --protocol, --windows, --seed, --backend, --store, --format.
+// --device NAME: what to compute on. UserError and ResourceError as make_backend().
+void add_device_option(boost::program_options::options_description& o);
+std::string device_option(const boost::program_options::variables_map& m);
+
+// experiment (positional), --model, --set, --text, --protocol, --windows, --seed, --device, --store, --format.
 void add_experiment_options(boost::program_options::options_description& o);
 // --set and the short forms (--model DIR = --set model.path=DIR, ...) in the order they apply.
 std::vector<std::string> experiment_overrides(const boost::program_options::variables_map& m);

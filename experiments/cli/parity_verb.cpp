@@ -6,6 +6,7 @@
 #include "core/model/family.h"
 #include "core/model/parity.h"
 #include "core/util/table.h"
+#include "experiments/cli/options.h"
 #include "experiments/cli/verb.h"
 #include "kernels/backends.h"
 
@@ -58,15 +59,15 @@ Verb parity_verb() {
   Verb verb;
   verb.name = "parity";
   verb.summary = "Compares logits and every layer's hidden states with a reference file; exit 5 outside the tolerance.";
-  verb.synopsis = "--model DIR --expected FILE [--tolerance 1e-4] [--backend cpu|reference] [--format table|json]";
+  verb.synopsis = "--model DIR --expected FILE [--tolerance 1e-4] [--device NAME] [--format table|json]";
   // clang-format off
   verb.declare = [](po::options_description& options, po::positional_options_description&) {
     options.add_options()
         ("model", po::value<std::string>()->required(), "Hugging Face model directory")
         ("expected", po::value<std::string>()->required(), "safetensors file with input_ids, hidden states and logits")
         ("tolerance", po::value<double>()->default_value(1e-4, "1e-4"), "largest absolute difference allowed, beside 16 units of FP32 rounding of the expected value")
-        ("backend", po::value<std::string>()->default_value("cpu"), "cpu or reference")
         ("format", po::value<std::string>()->default_value("table"), "table, md, csv, latex or json");
+    add_device_option(options);
   };
   // clang-format on
   verb.run = [](const Program&, const po::variables_map& given) {
@@ -74,7 +75,7 @@ Verb parity_verb() {
     if (!(tolerance >= 0) || !std::isfinite(tolerance))
       throw UserError("--tolerance: found {}; expected a number of at least 0; e.g. --tolerance 1e-4", tolerance);
     const TableFormat format = parse_table_format(given["format"].as<std::string>());
-    const std::unique_ptr<Backend> backend = make_backend(given["backend"].as<std::string>());
+    const std::unique_ptr<Backend> backend = make_backend(device_option(given));
     const std::string folder = given["model"].as<std::string>(), path = given["expected"].as<std::string>();
     const std::unique_ptr<WeightSource> source = open_checkpoint(folder);
     const ParityReport report =

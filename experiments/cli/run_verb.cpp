@@ -23,8 +23,9 @@ Verb run_verb() {
   v.synopsis = "PRESET-or-FILE [--model DIR] [--set a.b=v]... [--until quantize] [-o OUT]";
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
     add_experiment_options(o);
-    o.add_options()("output,o", po::value<std::string>(), "leave the packed directory here")(
-        "until", po::value<std::string>(), "stop after this stage: quantize")("trace", "record what components chose (masks, labels, spectra)");
+    o.add_options()("output,o", po::value<std::string>(), "leave the packed directory here")("until", po::value<std::string>(),
+                                                                                             "stop after this stage: quantize")(
+        "trace", "record what components chose (masks, labels, spectra), and the timeline of a device");
     p.add("experiment", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {

@@ -93,7 +93,7 @@ ExitCode run(const Program&, const po::variables_map& given) {
     throw UserError("tokenize: found {} of --model and --tokenizer; expected exactly one; e.g. --tokenizer tokenizer.json",
                     given.count("model") + given.count("tokenizer"));
   const std::string path = given.count("tokenizer") ? given["tokenizer"].as<std::string>()
-                                                    : resolve_model_path(given["model"].as<std::string>()) + "/tokenizer.json";
+                                                    : resolve_model_path(given["model"].as<std::string>());
   const TableFormat format = parse_table_format(given["format"].as<std::string>());
   const bool special = given["special"].as<bool>();
   std::vector<std::string> texts;
@@ -107,7 +107,7 @@ ExitCode run(const Program&, const po::variables_map& given) {
     throw UserError(
         "tokenize: found no text; expected --text, --string, --strings-file or --decode; e.g. --string 'Hello world'");
 
-  const Tokenizer tokenizer = Tokenizer::from_file(path);
+  const Tokenizer tokenizer = given.count("tokenizer") ? Tokenizer::from_file(path) : Tokenizer::from_folder(path);
   std::vector<Tokenized> results;
   for (std::string& text : texts) {
     Tokenized r;
@@ -142,13 +142,13 @@ ExitCode run(const Program&, const po::variables_map& given) {
 Verb tokenize_verb() {
   Verb verb;
   verb.name = "tokenize";
-  verb.summary = "Turns text into token ids and back with a model's tokenizer.json.";
+  verb.summary = "Turns text into token ids and back with a model's tokenizer.";
   verb.synopsis =
       "--model DIR|--tokenizer FILE [--text FILE] [--string S]... [--special] [--decode IDS] [--format table|json|csv]";
   verb.declare = [](po::options_description& options, po::positional_options_description&) {
     auto add = options.add_options();
     add("model", po::value<std::string>(),
-        "model directory whose tokenizer.json is used; `default` = the fetched default model");
+        "model directory whose tokenizer is used; `default` = the fetched default model");
     add("tokenizer", po::value<std::string>(), "a tokenizer.json");
     add("text", po::value<std::string>(), "file to tokenize as one text (.gz is unpacked)");
     add("string", po::value<std::vector<std::string>>()->composing(), "a string to tokenize; may be repeated");

@@ -25,7 +25,7 @@ const Evaluator::Prepared& Evaluator::prepare(const EvalSpec& spec, const Weight
     // Before hours of quantization, not after them.
     const ModelConfig& config = full_precision.config();
     check_sequence_length(find_family(config), config, find_protocol(spec.protocol).window);
-    const Tokenizer tokenizer = Tokenizer::from_file(full_precision.folder() + "/tokenizer.json");
+    const Tokenizer tokenizer = Tokenizer::from_folder(full_precision.folder());
     p = std::make_unique<Prepared>(Prepared{make_windows(tokenizer, load_text(spec.text), find_protocol(spec.protocol), spec.windows)});
   }
   return *p;

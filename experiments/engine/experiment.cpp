@@ -39,7 +39,7 @@ Schema<TopLevel> top_schema() {
       .add("seed", &TopLevel::seed, range(int64_t{0}, std::numeric_limits<int64_t>::max()), "Seed of every random stream.")
       .add("include", &TopLevel::include, "Matrices to quantize, by glob on their names.")
       .add("exclude", &TopLevel::exclude, "Matrices to leave alone, by glob on their names.")
-      .add("trace", &TopLevel::trace, "Keep what components report about their choices.")
+      .add("trace", &TopLevel::trace, "Keep what components report about their choices, and the timeline of a device.")
       .add("keep_packed", &TopLevel::keep_packed, "Keep the packed checkpoint beside the run's record.");
 }
 

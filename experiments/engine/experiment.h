@@ -9,7 +9,7 @@
 //   pipeline: {...}                # core/pipeline/pipeline_config.h, or `none` for full precision
 //   calibration: {dataset: "default:calibration", samples: 128, ...}   # for pipelines that calibrate (calibration_config.h)
 //   include: ["*"]                 # matrices to quantize, by glob on their names; exclude: [...] removes some
-//   trace: false                   # keep what components report about their choices
+//   trace: false                   # keep what components report about their choices, and the timeline of a device
 //   keep_packed: false             # keep the packed checkpoint beside the run's record
 //   sweep: {...}                   # expand.h
 //

@@ -20,24 +20,29 @@ namespace {
 
 constexpr const char* kDefaultModel = "SmolLM2-135M-Instruct";
 
-// One stage after another, each with its own peak of resident memory.
+// One stage after another, each with its own peak of resident memory and of the device's.
 class StageClock {
  public:
-  explicit StageClock(std::vector<StageRow>& rows) : rows_(rows) {}
+  StageClock(const Backend& backend, std::vector<StageRow>& rows) : backend_(backend), rows_(rows) {}
   template <class F>
   auto run(const std::string& stage, F work) {
     std::ofstream("/proc/self/clear_refs") << "5";  // restarts the kernel's high-water mark; without it the peak is the process's
+    backend_.restart_peak();
     const double started = now_seconds();
     const struct Record {
       StageClock& clock;
       const std::string& stage;
       double started;
-      ~Record() { clock.rows_.push_back({stage, now_seconds() - started, memory_use().peak_resident}); }
+      ~Record() {
+        clock.rows_.push_back(
+            {stage, now_seconds() - started, memory_use().peak_resident, clock.backend_.device_memory().peak});
+      }
     } record{*this, stage, started};
     return work();
   }
 
  private:
+  const Backend& backend_;
   std::vector<StageRow>& rows_;
 };
 
@@ -132,7 +137,7 @@ std::string Runner::key_of(const Experiment& e) {
     for (const std::string& c : PipelineFactory(e.pipeline, registries_).component_versions()) text += c + "\n";
   if (e.calibrates) {
     const Text& calibration = calibration_text(e);
-    text += fmt::format("calibration text {} tokenizer {}\n", calibration.digest, Tokenizer::from_file(source.folder() + "/tokenizer.json").digest());
+    text += fmt::format("calibration text {} tokenizer {}\n", calibration.digest, Tokenizer::from_folder(source.folder()).digest());
     // Before hours of work, not in their middle.
     check_sequence_length(find_family(source.config()), source.config(), e.calibration.length_tokens);
   }
@@ -148,7 +153,7 @@ const Text& Runner::calibration_text(const Experiment& e) {
 std::unique_ptr<CalibrationJob> Runner::calibration_of(const Experiment& e) {
   if (!e.calibrates) return nullptr;
   const Text& text = calibration_text(e);
-  const Tokenizer tokenizer = Tokenizer::from_file(model(e.model_path).folder() + "/tokenizer.json");
+  const Tokenizer tokenizer = Tokenizer::from_folder(model(e.model_path).folder());
   auto job = std::make_unique<CalibrationJob>(CalibrationJob{draw_samples(tokenizer, text, sample_options(e.calibration, text)), e.calibration});
   log_info("calibration: {} samples of {} tokens from {} (sha256 {})", e.calibration.samples, e.calibration.length_tokens, text.name, text.digest.substr(0, 12));
   return job;
@@ -208,7 +213,9 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
   if (!claim && !store_.exists(result.key))
     throw ResourceError("run {}: another process is working on it; expected it to be free; wait for that process, then run the same command again", result.key.substr(0, 12));
 
-  StageClock clock(record.timing);
+  StageClock clock(*backend_, record.timing);
+  // What former runs of this process did has been kept with them.
+  backend_->record_timeline(e.trace);
   const bool quantizes = !is_full_precision(e.pipeline);
   std::string folder = packed;
   if (quantizes) {
@@ -231,7 +238,8 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
       // The stage holds both; its row is split so that each says its own.
       StageRow& quantize = record.timing.back();
       quantize.seconds -= calibration_seconds;
-      record.timing.insert(record.timing.end() - 1, {"calibrate", calibration_seconds, quantize.peak_bytes});
+      record.timing.insert(record.timing.end() - 1,
+                           {"calibrate", calibration_seconds, quantize.peak_bytes, quantize.device_peak_bytes});
     }
     fill_storage(report, record);
   } else {
@@ -243,6 +251,8 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
     if (quantizes) weights = std::make_unique<PackedSource>(folder, registries_, *backend_);
     clock.run("evaluate " + spec.protocol, [&] { evaluator_->evaluate(spec, weights ? *weights : static_cast<const WeightSource&>(source), source, record); });
   }
+  for (const TimelineEntry& t : backend_->timeline())
+    record.timeline.push_back({t.stream, t.what, t.start_s, t.end_s});
   record.finished = iso_time_now();
   result.file = store_.put(record);
   result.record = std::move(record);

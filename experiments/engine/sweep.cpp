@@ -118,7 +118,7 @@ Table plan_sweep(const Expansion& expansion, Runner& runner) {
     }
     if (e.calibrates) {
       ++calibrated;
-      const double passes = e.calibration.propagation == Propagation::kQuantized ? 2 : 1;
+      const double passes = passes_per_block(e.calibration, find_family(m.config()));
       calibrate_flops += passes * forward_flops(weights, static_cast<double>(e.calibration.samples) * e.calibration.length_tokens);
     }
     evaluate_flops += forward_flops(weights, static_cast<double>(runner.evaluation_tokens(e)));

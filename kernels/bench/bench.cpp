@@ -172,6 +172,7 @@ void register_all() {
   bench::register_quantization();
   bench::register_forward();
   bench::register_calibration();
+  bench::register_compensation();
 }
 
 void register_matrix_benchmark(const MatrixBenchmark& b) {

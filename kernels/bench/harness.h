@@ -32,5 +32,6 @@ Matrix weights(int64_t rows, int64_t cols, uint64_t seed);
 void register_quantization();
 void register_forward();
 void register_calibration();
+void register_compensation();
 
 }  // namespace sage::bench

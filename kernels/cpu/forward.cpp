@@ -130,6 +130,15 @@ void CpuBackend::relu(View<float> x) const {
   });
 }
 
+void CpuBackend::gelu(View<float> x) const {
+  const Tasks tasks(x.rows, x.cols, kSmallTask);
+  for_tasks(tasks.count(), [&](int64_t t, int) {
+    const Task task = tasks.at(t);
+    for (int64_t i = task.row0; i < task.row1; ++i)
+      k_.gelu(x.row(i) + task.col0, task.col1 - task.col0);
+  });
+}
+
 void CpuBackend::add(View<float> x, WeightView y) const {
   shapes::require(shapes::same(x, y), "add", "two matrices of one shape");
   const Tasks tasks(x.rows, x.cols, kSmallTask);

@@ -85,6 +85,7 @@ struct KernelTable {
   void (*rotate)(float* x, const float* cosine, const float* sine, int64_t half);
   void (*silu_mul)(const float* gate, const float* up, int64_t n, float* out);
   void (*relu)(float* x, int64_t n);
+  void (*gelu)(float* x, int64_t n);  // relative error below 1e-6; 0 for results below 1e-38
   void (*subtract_scaled)(float* x, float u, const float* e, int64_t n);  // x -= u * e, the product rounded first
   void (*add)(float* x, const float* y, int64_t n);
   LogitScan (*scan)(const float* logits, int64_t n);

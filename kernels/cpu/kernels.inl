@@ -395,6 +395,35 @@ static void relu(float* x, int64_t n) {
   }
 }
 
+// x Phi(x) = max(x, 0) - t Phi(-t), t = |x|: one formula without cancellation on either side. Phi(-t) = e^(-t^2 / 2) R(t) with
+// R falling smoothly from 1/2 like 1 / (t sqrt(2 pi)); (t + 3) R(t) is a polynomial in u = (t - 3) / (t + 3), fitted for the
+// smallest relative error over [0, 14.5] (5.2e-8).
+static void gelu(float* x, int64_t n) {
+  const F16 zero = set(0.0f), half = set(0.5f), three = set(3.0f);
+  for (int64_t j = 0; j < n; j += 16) {
+    Mask16 valid;
+    const F16 v = load_tail(x, j, n, valid);
+    const F16 t = min(set(16.0f), abs(v));  // a NaN stays; from 13.3 on the product is below 1e-38
+    // e^(-h) alone would carry the rounding of t^2 times 85. The halves of t have 12 bits, so their products are exact.
+    const F16 h = t * t * half;
+    const F16 cut = t * set(4097.0f), high = cut - (cut - t), low = t - high;
+    const F16 rest = (high * high * half - h) + high * low + low * low * half;
+    F16 e = exponential(zero - h);
+    e = e - e * rest;
+    const F16 v1 = set(1.0f) / (t + three), u = (t - three) * v1;
+    F16 p = set(-2.629919868e-4f);
+    p = fma(p, u, set(-8.977567013e-4f));
+    p = fma(p, u, set(1.074734722e-3f));
+    p = fma(p, u, set(6.920008578e-3f));
+    p = fma(p, u, set(-1.048009428e-2f));
+    p = fma(p, u, set(-4.725528556e-2f));
+    p = fma(p, u, set(2.300193987e-1f));
+    p = fma(p, u, set(-5.093323282e-1f));
+    p = fma(p, u, set(7.290836684e-1f));
+    store_tail(x, j, n, max(v, zero) - t * v1 * p * e);
+  }
+}
+
 static void subtract_scaled(float* x, float u, const float* e, int64_t n) {
   const F16 factor = set(u);
   int64_t j = 0;
@@ -560,6 +589,7 @@ constexpr KernelTable make_table(const char* name, const char* description) {
   t.rotate = rotate;
   t.silu_mul = silu_mul;
   t.relu = relu;
+  t.gelu = gelu;
   t.subtract_scaled = subtract_scaled;
   t.add = add;
   t.scan = scan;

@@ -36,6 +36,7 @@ class CpuBackend final : public Backend {
   void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const override;
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
+  void gelu(View<float> x) const override;
   void add(View<float> x, WeightView y) const override;
   void subtract_outer(std::span<const float> u, std::span<const float> e, View<float> x) const override;
   void subtract_product(WeightView a, WeightView b, View<float> x) const override;

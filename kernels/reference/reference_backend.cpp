@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kMagnitudeBits = 0x7fffffffu;
 constexpr uint32_t kInfinityBits = 0x7f800000u;
+constexpr double kHalfRoot = 0.70710678118654752440;  // sqrt(1/2)
 
 void add_to(Moments& m, double w) {
   ++m.count;
@@ -261,6 +262,15 @@ class ReferenceBackend final : public Backend {
     for (int64_t t = 0; t < x.rows; ++t)
       for (int64_t j = 0; j < x.cols; ++j)
         if (x(t, j) < 0) x(t, j) = 0;
+  }
+
+  void gelu(View<float> x) const override {
+    for (int64_t t = 0; t < x.rows; ++t) {
+      for (int64_t j = 0; j < x.cols; ++j) {
+        const double v = x(t, j), above = std::erfc(std::fabs(v) * kHalfRoot) / 2;  // 1 - Phi(|v|)
+        x(t, j) = static_cast<float>(std::max(v, 0.0) - (above == 0 ? 0 : std::fabs(v) * above));
+      }
+    }
   }
 
   void add(View<float> x, WeightView y) const override {

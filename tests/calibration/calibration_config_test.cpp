@@ -48,6 +48,8 @@ TEST(CalibrationConfig, Mistakes) {
   expect_words(message_of<UserError>([] { parse("{sample: 3}"); }), {"e.yaml:1", "sample", "samples"});
   expect_words(message_of<UserError>([] { parse("{propagation: quantised}"); }), {"e.yaml:1", "quantized"});
   expect_words(message_of<UserError>([] { parse("{percdamp: 2}"); }), {"e.yaml:1", "percdamp", "max_percdamp"});
+  expect_words(message_of<UserError>([] { parse("{layer_order: sequential, propagation: original}"); }),
+               {"e.yaml:1", "layer_order sequential", "propagation original"});
   for (const char* bad : {"{samples: 0}", "{length_tokens: 1}", "{seed: -1}", "{gram: fp16}", "{percdamp: -1}", "{join: x}",
                           "{cache_bytes: -1}", "[]"})
     EXPECT_THROW(parse(bad), UserError) << bad;
@@ -65,8 +67,10 @@ TEST(CalibrationConfig, Identity) {
   for (const char* same : {"{cache_bytes: 1}", "{hidden_states_bytes: 1}", "{dataset: other}"})
     EXPECT_EQ(canonical_json(calibration_identity(parse(same))), base) << same;
   for (const char* other : {"{seed: 1}", "{samples: 4}", "{length_tokens: 64}", "{propagation: original}", "{gram: fp64}",
-                            "{percdamp: 0.02}", "{max_percdamp: 2}", "{rule: windows}", "{join: spaces}"})
+                            "{percdamp: 0.02}", "{layer_order: sequential}", "{max_percdamp: 2}", "{rule: windows}", "{join: spaces}"})
     EXPECT_NE(canonical_json(calibration_identity(parse(other))), base) << other;
+  // Results stored before there was a choice of order keep their keys.
+  EXPECT_EQ(base.find("layer_order"), std::string::npos);
 }
 
 }  // namespace

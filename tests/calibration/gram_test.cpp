@@ -125,19 +125,21 @@ TEST_P(GramTest, BadInputsAreNamed) {
 }
 
 TEST_P(GramTest, BlocksGatherByGroup) {
-  BlockGrams grams(4, GramPrecision::kFp32, *backend_);
+  BlockGrams grams(4, {"qkv", "down"}, GramPrecision::kFp32, *backend_);
   const Matrix a = inputs(20, 8, 0), b = inputs(20, 12, 1);
   for (int s = 0; s < 2; ++s) {
     grams.observer()("qkv", a.view());
     grams.observer()("down", b.view());
+    grams.observer()("o", a.view());  // nobody asked
   }
-  const std::map<std::string, Gram> out = grams.finish({"qkv", "down"});
+  const std::map<std::string, Gram> out = grams.finish();
+  EXPECT_EQ(out.size(), 2u);
   EXPECT_EQ(out.at("qkv").matrix.rows(), 8);
   EXPECT_EQ(out.at("down").matrix.rows(), 12);
   EXPECT_EQ(out.at("down").sequences, 2);
-  BlockGrams missing(4, GramPrecision::kFp32, *backend_);
+  BlockGrams missing(4, {"qkv", "o"}, GramPrecision::kFp32, *backend_);
   missing.observer()("qkv", a.view());
-  expect_words(message_of<RunError>([&] { missing.finish({"qkv", "o"}); }), {"layer 4 o", "no calibration input"});
+  expect_words(message_of<RunError>([&] { missing.finish(); }), {"layer 4 o", "no calibration input"});
 }
 
 // The groups a real block shows its observer are those of its linear layers, and each Gram is that of what was seen.
@@ -152,9 +154,9 @@ TEST_P(GramTest, OfABlockOfAModel) {
     groups.push_back(group);
   const BlockWeights block = load_block(family, source, 0);
   const int64_t length = 9;
-  BlockGrams grams(0, GramPrecision::kFp64, *backend_);
+  BlockGrams grams(0, groups, GramPrecision::kFp64, *backend_);
   std::map<std::string, std::vector<Matrix>> seen;
-  Workspace workspace;
+  Workspace workspace(*backend_);
   for (int32_t s = 0; s < 3; ++s) {
     std::vector<int32_t> ids;
     for (int32_t t = 0; t < length; ++t)
@@ -167,7 +169,7 @@ TEST_P(GramTest, OfABlockOfAModel) {
                     observe(group, input);
                   });
   }
-  const std::map<std::string, Gram> out = grams.finish(groups);
+  const std::map<std::string, Gram> out = grams.finish();
   ASSERT_EQ(out.size(), 4u);
   for (const auto& [group, g] : out) {
     SCOPED_TRACE(group);

@@ -220,7 +220,7 @@ TEST_F(ExpandTest, Baselines) {
   for (const Point& p : e.points) {
     const std::string name = p.label.substr(0, p.label.find(", "));
     seeds[name].insert(at(p, "seed") + "/" + (p.experiment.calibrates ? at(p, "calibration.seed") : "-"));
-    EXPECT_EQ(at(p, "calibration.samples"), p.experiment.calibrates ? "32" : "absent") << p.label;
+    EXPECT_EQ(at(p, "calibration.samples"), p.experiment.calibrates ? "8" : "absent") << p.label;
     EXPECT_EQ(p.experiment.calibrates, at(p, "pipeline.compensator.type") == "\"gptq\"" || name.starts_with("billm"))
         << p.label;
   }

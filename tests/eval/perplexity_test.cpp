@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "core/model/family.h"
 #include "core/model/forward.h"
@@ -212,6 +214,47 @@ TEST_F(EvalTest, StatesAreKeptAndReused) {
   EXPECT_FALSE(FinalStates::find(*source, e.windows, *cpu_, options_).has_value());
   FinalStates::of(*source, e.windows, *cpu_, options_);
   EXPECT_EQ(read_file(path), whole);
+}
+
+// States of three models of one size and room for two and a half: the least recently used go, but never one that is held.
+TEST_F(EvalTest, StatesHaveABudget) {
+  namespace fs = std::filesystem;
+  const TokenWindows windows = expected_of("llama_mha", find_protocol("llamacpp-48")).windows;
+  const auto states = [&](const char* model) {
+    return FinalStates::of(*open_checkpoint(model_folder(model)), windows, *cpu_, options_);
+  };
+  const auto age = [](const std::string& path, int hours) {
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(hours));
+  };
+  std::optional<FinalStates> held = states("llama_mha");
+  const std::string oldest = held->path(), older = states("llama_rope_linear").path();
+  const std::string foreign = options_.states_folder + "/model.safetensors";
+  write_file_atomically(foreign, std::string(100'000, 'x'));
+  age(oldest, 3);
+  age(older, 2);
+  age(foreign, 4);
+  options_.states_budget_bytes = fs::file_size(oldest) * 5 / 2;
+  const std::string newest = states("llama_rope_llama3").path();
+  EXPECT_TRUE(fs::exists(oldest)) << "it is held";
+  EXPECT_FALSE(fs::exists(older));
+  EXPECT_TRUE(fs::exists(newest));
+  EXPECT_TRUE(fs::exists(foreign)) << "it is none of ours";
+  const float first = held->window(0)(0, 0);
+
+  // Found again, it counts as used now: the other one goes, once nobody holds either.
+  held.reset();
+  EXPECT_TRUE(fs::exists(oldest));
+  age(newest, 1);
+  EXPECT_EQ(states("llama_mha").window(0)(0, 0), first);
+  states("llama_rope_linear");
+  EXPECT_TRUE(fs::exists(oldest));
+  EXPECT_FALSE(fs::exists(newest));
+
+  // What is asked for is there, whatever the budget.
+  options_.states_budget_bytes = 1;
+  EXPECT_EQ(states("llama_rope_llama3").path(), newest);
+  EXPECT_TRUE(fs::exists(newest));
+  EXPECT_FALSE(fs::exists(oldest));
 }
 
 TEST_F(EvalTest, IdsOutsideTheVocabulary) {

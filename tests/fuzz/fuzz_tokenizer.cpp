@@ -1,8 +1,12 @@
-// Any text as a tokenizer.json, and any text through it. What follows the first NUL byte is the text to encode.
+// Any text as a tokenizer.json, and any text through it. What follows the first NUL byte is the text to encode. An input that
+// begins with \1 is a folder without tokenizer.json instead: vocab.json, merges.txt, tokenizer_config.json,
+// special_tokens_map.json, added_tokens.json and the text, with a NUL byte between them.
 // Links: sage_model
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <map>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -23,17 +27,31 @@ void try_text(const sage::Tokenizer& tokenizer, std::string_view text) {
   }
 }
 
+// Cuts off what stands before the next NUL byte.
+std::string_view next_field(std::string_view& rest) {
+  const size_t cut = rest.find('\0');
+  const std::string_view field = rest.substr(0, cut);
+  rest = cut == std::string_view::npos ? std::string_view() : rest.substr(cut + 1);
+  return field;
+}
+
+sage::Tokenizer load(std::string_view& rest) {
+  if (!rest.starts_with('\1')) return sage::Tokenizer::from_json(next_field(rest), "fuzz");
+  rest.remove_prefix(1);
+  std::map<std::string, std::string> files;
+  for (const char* name : {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+    if (const std::string_view field = next_field(rest); !field.empty()) files[name] = field;
+  return sage::Tokenizer::from_texts(files, "fuzz");
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string_view all(reinterpret_cast<const char*>(data), size);
-  const size_t cut = all.find('\0');
-  const std::string_view json = all.substr(0, cut);
-  const std::string_view text = cut == std::string_view::npos ? std::string_view() : all.substr(cut + 1);
+  std::string_view rest(reinterpret_cast<const char*>(data), size);
   try {
-    const sage::Tokenizer tokenizer = sage::Tokenizer::from_json(json, "fuzz");
+    const sage::Tokenizer tokenizer = load(rest);
     try_text(tokenizer, "Hello, world's 123 \xc3\xa9\xe2\x82\xac <s>\n");
-    try_text(tokenizer, text.substr(0, 256));
+    try_text(tokenizer, rest.substr(0, 256));
   } catch (const sage::Error&) {
   }
   return 0;

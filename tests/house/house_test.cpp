@@ -23,7 +23,10 @@ std::string read(const fs::path& path) {
   return text.str();
 }
 
-bool is_code(const fs::path& p) { return p.extension() == ".h" || p.extension() == ".cpp" || p.extension() == ".inl"; }
+bool is_code(const fs::path& p) {
+  const std::set<std::string> kinds = {".h", ".cpp", ".inl", ".cu", ".cuh"};
+  return kinds.count(p.extension().string()) > 0;
+}
 
 TEST(House, IncludesRunOneWay) {
   const std::map<std::string, std::set<std::string>> allowed = {

@@ -23,14 +23,42 @@ TEST(Backends, UnknownNameOffersTheNearest) {
   }
 }
 
+TEST(Backends, AreAllListed) {
+  std::vector<std::string> listed;
+  for (const BackendStatus& s : backend_status())
+    listed.push_back(s.name);
+  EXPECT_EQ(listed, sage::backend_names());
+  EXPECT_EQ(listed, (std::vector<std::string>{"reference", "cpu", "cuda", "cuda-bf16", "cuda-fp16", "cuda_on_cpu"}));
+}
+
 TEST(Backends, UnavailableOnesSayWhy) {
   for (const BackendStatus& s : backend_status()) {
     EXPECT_FALSE(s.detail.empty()) << s.name;
     if (s.available) {
       EXPECT_EQ(make_backend(s.name)->name(), s.name);
     } else {
-      EXPECT_THROW(make_backend(s.name), ResourceError) << s.name;
+      try {
+        make_backend(s.name);
+        ADD_FAILURE() << s.name << " is not available but was made";
+      } catch (const ResourceError& e) {
+        EXPECT_EQ(e.code(), ExitCode::kMissingResource);
+        EXPECT_NE(std::string(e.what()).find(s.detail), std::string::npos) << e.what();
+        EXPECT_NE(std::string(e.what()).find("--device cpu"), std::string::npos) << e.what();
+      }
     }
+  }
+}
+
+TEST(Backends, CudaSaysWhatIsMissing) {
+  if (!cuda_build().present) {
+    EXPECT_EQ(cuda_status().detail, "this build has no CUDA (configure with -DSAGE_CUDA=ON)");
+    return;
+  }
+  EXPECT_NE(cuda_build().architectures.find("sm_"), std::string::npos);
+  if (cuda_build().driver.empty()) {
+    EXPECT_EQ(cuda_status().detail.find("cudaErrorInsufficientDriver (35): "), 0u) << cuda_status().detail;
+  } else if (!cuda_status().available) {
+    EXPECT_FALSE(cuda_status().detail.empty());
   }
 }
 
@@ -38,7 +66,10 @@ TEST(Backends, UnknownVariantIsRefused) { EXPECT_THROW(make_cpu_backend("mmx"), 
 
 // The RNG-free matrix: a bijection of 0 .. 2^20-1 pushed through the Laplace quantile function. With N equally spaced
 // probabilities, means are those of the distribution to about 1/N.
-TEST(ClosedForms, LaplaceMoments) {
+class ClosedForms : public BackendTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, ClosedForms, testing::ValuesIn(backend_names()), test_name);
+
+TEST_P(ClosedForms, LaplaceMoments) {
   Matrix w(1024, 1024);
   for (int64_t i = 0; i < w.size(); ++i) {
     uint64_t k = static_cast<uint64_t>(i);
@@ -53,17 +84,14 @@ TEST(ClosedForms, LaplaceMoments) {
     const double x = std::log(1 - 2 * std::fabs(u - 0.5)) / std::sqrt(2.0);
     w.data()[i] = static_cast<float>(u < 0.5 ? x : -x);
   }
-  for (const std::string& name : backend_names()) {
-    const std::unique_ptr<Backend> b = backend(name);
-    const MatrixStats s = b->matrix_stats(w.view());
-    EXPECT_NEAR(s.moments.sum / 1048576.0, 0.0, 1e-6) << name;
-    EXPECT_NEAR(s.moments.abs_sum / 1048576.0, 1 / std::sqrt(2.0), 2e-5) << name;  // mean |w| of a unit Laplace
-    EXPECT_NEAR(std::sqrt(s.moments.sq_sum / 1048576.0), 1.0, 2e-5) << name;
-    // floor(0.99 (N - 1)) of |w|: the 1 % threshold, ln(100) / sqrt 2.
-    const float t = b->deviation_order_statistic(w.view(), 0, static_cast<int64_t>(0.99 * 1048575));
-    EXPECT_NEAR(t, 3.25626, 2e-4) << name;
-    EXPECT_EQ(b->deviation_above(w.view(), 0, t).count(), 10486) << name;
-  }
+  const MatrixStats s = backend_->matrix_stats(w.view());
+  EXPECT_NEAR(s.moments.sum / 1048576.0, 0.0, 1e-6);
+  EXPECT_NEAR(s.moments.abs_sum / 1048576.0, 1 / std::sqrt(2.0), 2e-5);  // mean |w| of a unit Laplace
+  EXPECT_NEAR(std::sqrt(s.moments.sq_sum / 1048576.0), 1.0, 2e-5);
+  // floor(0.99 (N - 1)) of |w|: the 1 % threshold, ln(100) / sqrt 2.
+  const float t = backend_->deviation_order_statistic(w.view(), 0, static_cast<int64_t>(0.99 * 1048575));
+  EXPECT_NEAR(t, 3.25626, 2e-4);
+  EXPECT_EQ(backend_->deviation_above(w.view(), 0, t).count(), 10486);
 }
 
 }  // namespace

@@ -6,11 +6,7 @@
 namespace sage::test {
 namespace {
 
-class Compensation : public testing::TestWithParam<std::string> {
- protected:
-  Compensation() : backend_(backend(GetParam())) { RecordProperty("seed", std::to_string(seed())); }
-  std::unique_ptr<Backend> backend_;
-};
+class Compensation : public BackendTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, Compensation, testing::ValuesIn(backend_names()), test_name);
 
 struct Case {

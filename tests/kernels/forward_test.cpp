@@ -7,11 +7,7 @@ namespace {
 constexpr double kExact = 1e-13;    // NMSE of one rounding to FP32 per result
 constexpr double kProduct = 1e-11;  // FP32 accumulation of a few thousand products
 
-class Forward : public testing::TestWithParam<std::string> {
- protected:
-  Forward() : backend_(backend(GetParam())) { RecordProperty("seed", std::to_string(seed())); }
-  std::unique_ptr<Backend> backend_;
-};
+class Forward : public BackendTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, Forward, testing::ValuesIn(backend_names()), test_name);
 
 TEST_P(Forward, Linear) {
@@ -269,6 +265,59 @@ TEST_P(Forward, ReluAndAdd) {
         ASSERT_EQ(x.view()(i, j), std::max(sum(i, j), 0.0f));
     EXPECT_TRUE(x.margin_intact());
   }
+}
+
+double gelu_of(double x) { return x / 2 * std::erfc(-x / std::sqrt(2.0)); }
+
+TEST_P(Forward, Gelu) {
+  for (int64_t n : {1, 16, 63, 577, 40001}) {
+    Padded x(3, n, 2);
+    fill_normal(x.view(), 23, 4.0);  // out to 13 standard deviations of Phi's argument
+    const Matrix before = Matrix::copy(x.view());
+    backend_->gelu(x.view());
+    double worst = 0;
+    for (int64_t i = 0; i < 3; ++i)
+      for (int64_t j = 0; j < n; ++j) {
+        const double e = gelu_of(before(i, j));
+        if (std::fabs(e) > 1e-37) worst = std::max(worst, std::fabs(x.view()(i, j) - e) / std::fabs(e));
+      }
+    EXPECT_LT(worst, 1e-6) << n << " seed " << seed();
+    EXPECT_TRUE(x.margin_intact());
+  }
+}
+
+TEST_P(Forward, GeluOverItsRange) {
+  Matrix x(1, 26001), mirrored(1, 26001);
+  for (int64_t j = 0; j < x.cols(); ++j)
+    x(0, j) = static_cast<float>(j - 13000) * 0.001f, mirrored(0, j) = -x(0, j);
+  const Matrix at = Matrix::copy(x.view());
+  backend_->gelu(x.view());
+  backend_->gelu(mirrored.view());
+  for (int64_t j = 0; j < x.cols(); ++j) {
+    const double v = at(0, j), e = gelu_of(v);
+    ASSERT_LE(std::fabs(x(0, j) - e), 1e-6 * std::fabs(e)) << v;
+    // x Phi(x) + (-x) Phi(-x) = x (2 Phi(x) - 1) = x erf(x / sqrt 2), and x Phi(x) - (-x) Phi(-x) = x.
+    ASSERT_NEAR(x(0, j) + mirrored(0, j), v * std::erf(v / std::sqrt(2.0)), 1e-6 * std::fabs(v)) << v;
+    ASSERT_NEAR(x(0, j) - mirrored(0, j), v, 1e-6 * std::fabs(v)) << v;
+  }
+}
+
+TEST_P(Forward, GeluAtTheEnds) {
+  const float inf = std::numeric_limits<float>::infinity();
+  const float x[] = {0.0f, -0.0f, 1e-30f, -1e-30f, 1e-45f, 20.0f, 1e30f, 3e38f, inf, -14.0f, -20.0f, -1e30f, -3e38f, -inf};
+  const float expected[] = {0.0f, 0.0f, 0.5e-30f, -0.5e-30f, 0.0f, 20.0f, 1e30f, 3e38f, inf, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+  Matrix m(1, 15);
+  std::copy(std::begin(x), std::end(x), m.data());
+  m(0, 14) = std::nanf("");
+  backend_->gelu(m.view());
+  for (int64_t i = 0; i < 14; ++i) {
+    if (std::isinf(expected[i])) {
+      EXPECT_EQ(m(0, i), expected[i]);
+    } else {
+      EXPECT_NEAR(m(0, i), expected[i], 1e-6 * std::fabs(expected[i]) + 2e-38) << x[i];
+    }
+  }
+  EXPECT_TRUE(std::isnan(m(0, 14))) << "a NaN must not be hidden";
 }
 
 TEST_P(Forward, ResultsDoNotDependOnThreads) {

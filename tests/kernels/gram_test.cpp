@@ -6,11 +6,7 @@
 namespace sage::test {
 namespace {
 
-class Gram : public testing::TestWithParam<std::string> {
- protected:
-  Gram() : backend_(backend(GetParam())) { RecordProperty("seed", std::to_string(seed())); }
-  std::unique_ptr<Backend> backend_;
-};
+class Gram : public BackendTest {};
 INSTANTIATE_TEST_SUITE_P(Backends, Gram, testing::ValuesIn(backend_names()), test_name);
 
 struct Case {

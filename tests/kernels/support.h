@@ -18,23 +18,40 @@
 #include "core/util/random.h"
 #include "kernels/backends.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cuda/compiled/cuda_backend.h"
+#include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
+#include "kernels/cuda_on_cpu/executor/engine.h"
 
 namespace sage::test {
 
-// "reference", and "cpu-VARIANT" for every variant this machine can run.
+// "reference", "cpu-VARIANT" for every variant this machine can run, the CUDA kernels executed on the CPU, and "cuda" on every
+// machine: where no device answers, its tests are skipped with the reason.
 inline std::vector<std::string> backend_names() {
   std::vector<std::string> out = {"reference"};
   for (const std::string& v : cpu_variants())
     out.push_back("cpu-" + v);
+  out.push_back("cuda_on_cpu");
+  out.push_back("cuda");
   return out;
 }
 inline std::unique_ptr<Backend> backend(const std::string& name) {
-  return name == "reference" ? make_backend(name) : make_cpu_backend(name.substr(4));
+  if (name == "cuda_on_cpu") return make_cuda_on_cpu_backend();
+  if (name == "reference" || name == "cuda") return make_backend(name);
+  return make_cpu_backend(name.substr(4));
 }
+// Executes kernels thread by thread, about a thousand times slower than the others: large cases are cut down for it.
+inline bool is_emulated(const std::string& name) { return name == "cuda_on_cpu"; }
 inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
   std::string s = info.param;
   std::replace(s.begin(), s.end(), '-', '_');
   return s;
+}
+
+// Why the backend cannot be tested here; empty where it can.
+inline std::string absence(const std::string& name) {
+  if (name != "cuda") return "";
+  static const BackendStatus status = cuda_status();
+  return status.available ? "" : "no device: " + status.detail;
 }
 
 // SAGE_TEST_SEED repeats a failure seen with another seed.
@@ -43,13 +60,35 @@ inline uint64_t seed() {
   return s == nullptr ? 20260605u : std::strtoull(s, nullptr, 10);
 }
 
+// Tests of every backend. SAGE_REQUIRE_CUDA=1 makes the absence of a device a failure.
+class BackendTest : public testing::TestWithParam<std::string> {
+ protected:
+  BackendTest() : backend_(absence(GetParam()).empty() ? backend(GetParam()) : nullptr) {
+    RecordProperty("seed", std::to_string(seed()));
+  }
+  void SetUp() override {
+    const std::string reason = absence(GetParam());
+    if (reason.empty()) return;
+    if (const char* required = std::getenv("SAGE_REQUIRE_CUDA"); required != nullptr && std::string(required) == "1")
+      FAIL() << reason << "; SAGE_REQUIRE_CUDA=1 asks for one";
+    GTEST_SKIP() << reason;
+  }
+  std::unique_ptr<Backend> backend_;
+};
+
 class Threads {
  public:
-  explicit Threads(int n) : before_(omp_get_max_threads()) { omp_set_num_threads(n); }
-  ~Threads() { omp_set_num_threads(before_); }
+  explicit Threads(int n) : before_(omp_get_max_threads()), workers_before_(kx::options().workers) {
+    omp_set_num_threads(n);
+    kx::options().workers = n;
+  }
+  ~Threads() {
+    omp_set_num_threads(before_);
+    kx::options().workers = workers_before_;
+  }
 
  private:
-  int before_;
+  int before_, workers_before_;
 };
 
 // A view into a larger matrix whose other elements are NaN: a kernel that reads outside gives itself away.
@@ -132,6 +171,14 @@ inline std::vector<Shape> shapes() {
   return {{0, 5, 0},    {5, 0, 0},   {1, 1, 0},     {1, 1, 3},     {3, 15, 0},     {2, 16, 1},
           {7, 17, 2},   {5, 63, 0},  {4, 64, 7},    {9, 65, 0},    {11, 127, 5},   {3, 128, 0},
           {1, 1000, 0}, {129, 1, 0}, {37, 576, 64}, {300, 577, 3}, {1, 150001, 0}, {2, 70000, 9}};
+}
+// The same for one backend: where kernels are emulated, large ones are just large enough for several blocks.
+inline std::vector<Shape> shapes(const std::string& backend_name) {
+  std::vector<Shape> out = shapes();
+  if (!is_emulated(backend_name)) return out;
+  std::erase_if(out, [](const Shape& s) { return s.rows * s.cols > 10000; });
+  out.insert(out.end(), {{130, 97, 3}, {1, 4501, 0}});
+  return out;
 }
 
 }  // namespace sage::test

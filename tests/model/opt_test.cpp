@@ -53,7 +53,7 @@ Matrix states_of(const WeightSource& source, const std::string& backend_name = "
   std::vector<int32_t> ids(3 * 16);
   for (size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<int32_t>(i * 37 % 320);
-  Workspace workspace;
+  Workspace workspace(*backend);
   Matrix hidden = embed(family, source, ids, 16, *backend);
   for (int layer = 0; layer < source.config().layers; ++layer)
     forward_block(family, source.config(), load_block(family, source, layer), hidden.view(), 16, *backend, workspace);
@@ -135,8 +135,8 @@ TEST(OptFamily, ExpectsExactlyTheTensorsOfTheCheckpoints) {
 }
 
 TEST(OptFamily, RefusesWhatItDoesNotDo) {
-  EXPECT_ERROR(ResourceError, find_family(read("opt", {{"activation_function", "gelu"}})), "config.json: activation_function",
-               "'gelu'", "relu");
+  EXPECT_ERROR(ResourceError, find_family(read("opt", {{"activation_function", "gelu_new"}})),
+               "config.json: activation_function", "'gelu_new'", "relu or gelu");
   EXPECT_ERROR(ResourceError, find_family(read("llama_mha", {{"word_embed_proj_dim", 32}})), "word_embed_proj_dim", "found 32",
                "hidden_size = 64");
   for (const char* flag : {"enable_bias", "do_layer_norm_before", "layer_norm_elementwise_affine", "_remove_final_layer_norm"})
@@ -268,7 +268,7 @@ TEST(OptFamily, ObserversSeeEveryGroupOfInputs) {
     const CheckpointSource source(model_folder(model));
     const Family& family = find_family(source.config());
     const auto backend = make_backend("cpu");
-    Workspace workspace;
+    Workspace workspace(*backend);
     Matrix hidden = embed(family, source, std::vector<int32_t>(8, 3), 8, *backend);
     const Matrix before = Matrix::copy(hidden.view());
     std::vector<std::string> groups;
@@ -327,13 +327,14 @@ TEST_F(OptCheckpoint, OfTheBareDecoderHasTheSameNames) {
 }
 
 TEST(Synthetic, WritesOptShapes) {
-  for (const std::string name : {"opt-toy", "opt-toy-post-norm"}) {
+  for (const std::string name : {"opt-toy", "opt-toy-post-norm", "opt-toy-gelu"}) {
     TemporaryFolder dir;
     write_synthetic_checkpoint(find_synthetic_shape(name), dir.path(), 1, DType::kF16, 3);
     const CheckpointSource source(dir.path());
     EXPECT_EQ(source.config().layers, 1);
     const Family& family = find_family(source.config());
-    EXPECT_EQ(family.norm_before, name == "opt-toy");
+    EXPECT_EQ(family.norm_before, name != "opt-toy-post-norm");
+    EXPECT_EQ(mlp_kind(family, source.config()), name == "opt-toy-gelu" ? MlpKind::kGelu : MlpKind::kRelu);
     EXPECT_NO_THROW(check_tensors(family, source));
     for (float v : source.load_vector("model.decoder.layers.0.final_layer_norm.weight"))
       ASSERT_EQ(v, 1.0f);

@@ -44,6 +44,26 @@ INSTANTIATE_TEST_SUITE_P(Models, SmallModel,
                                           testing::Values("reference", "cpu")),
                          [](const auto& info) { return std::get<0>(info.param) + "_" + std::get<1>(info.param); });
 
+// Expected numbers by a double-precision forward pass in numpy; the inputs of gelu reach from -6.4 to 5.2.
+TEST(OptWithGelu, AgreesWithNumpy) {
+  for (const std::string backend : {"reference", "cpu"}) {
+    const ParityReport r = parity(find_family(CheckpointSource(model_folder("opt_gelu")).config()), "opt_gelu", backend, 1e-4);
+    EXPECT_TRUE(r.within()) << backend << ": " << r.verdict();
+    ASSERT_EQ(r.rows.size(), 5u);
+    EXPECT_EQ(r.rows[3].values, 2 * 24 * 64);
+  }
+  // The same weights with relu are another model: the comparison sees the activation.
+  TemporaryFolder dir;
+  dir.copy_model("opt_gelu");
+  std::string config = slurp(dir.file("config.json"));
+  config.replace(config.find("\"gelu\""), 6, "\"relu\"");
+  dir.write("config.json", config);
+  const CheckpointSource relu(dir.path());
+  EXPECT_FALSE(check_parity(find_family(relu.config()), relu, SafetensorsFile(dir.file("expected.safetensors")),
+                            *make_backend("cpu"), 1e-4)
+                   .within());
+}
+
 // What a new family takes: these differ from Llama in a few rows of the table.
 Family mistral() {
   Family f = llama_family();
@@ -177,7 +197,7 @@ TEST(Forward, SequencesAreIndependentAndInputsAreShown) {
   for (size_t i = 0; i < ids.size(); ++i)
     ids[i] = static_cast<int32_t>(i * 13 % 320);
   const BlockWeights block = load_block(family, source, 0);
-  Workspace workspace;
+  Workspace workspace(*backend);
   Matrix together = embed(family, source, ids, 8, *backend);
   std::vector<std::string> groups;
   std::vector<int64_t> widths;

@@ -1,4 +1,4 @@
-// Ids, decoded texts: recorded with the `tokenizers` library (0.23.3) for five styles of tokenizer.json.
+// Ids, decoded texts: recorded with the `tokenizers` library (0.23.3) for six styles of tokenizer.json.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -28,8 +28,24 @@ TEST_P(TokenizerStyle, AllCases) {
     EXPECT_EQ(tokenizer.decode(ids), c.at("decoded").get<std::string>()) << style << ": " << c.dump();
   }
 }
-INSTANTIATE_TEST_SUITE_P(Styles, TokenizerStyle, testing::Values("gpt2", "opt", "llama3", "qwen2", "smollm"),
+INSTANTIATE_TEST_SUITE_P(Styles, TokenizerStyle, testing::Values("gpt2", "opt", "llama3", "qwen2", "smollm", "llama2"),
                          [](const auto& info) { return std::string(info.param); });
+
+// The same SentencePiece model as newer converters write it: Metaspace in place of the normalizer.
+TEST(Tokenizer, Metaspace) {
+  nlohmann::json file = nlohmann::json::parse(read_file(data("llama2/tokenizer.json")));
+  file["normalizer"] = nullptr;
+  file["pre_tokenizer"] = {{"type", "Metaspace"}, {"replacement", "\u2581"}, {"prepend_scheme", "always"}, {"split", false}};
+  const Tokenizer tokenizer = Tokenizer::from_json(file.dump(), "metaspace");
+  int others = 0;
+  for (const auto& c : cases_of(data("llama2/cases.json"))) {
+    others += c.contains("metaspace") ? 1 : 0;
+    EXPECT_EQ(tokenizer.encode(c.at("text").get<std::string>(), true),
+              c.at(c.contains("metaspace") ? "metaspace" : "ids_with_special").get<std::vector<int32_t>>())
+        << c.dump();
+  }
+  EXPECT_GT(others, 5);
+}
 
 TEST(Tokenizer, SmolLm2OwnVocabulary) {
   const std::string path = cache_folder() + "/models/SmolLM2-135M-Instruct/tokenizer.json";

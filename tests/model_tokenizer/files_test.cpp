@@ -232,7 +232,6 @@ TEST(TokenizerBroken, EveryPartIsChecked) {
   expect_error(Json::array(), "an object");
   expect_error(Json::object(), "\"model\" is missing");
   expect_error(with("/model/type", "Unigram"), "\"Unigram\" is not supported");
-  expect_error(with("/model/byte_fallback", true), "byte_fallback");
   expect_error(with("/model/dropout", 0.1), "dropout");
   expect_error(with("/model/vocab", Json::array()), "an object");
   expect_error(with("/model/vocab", Json::object()), "not in the vocabulary");
@@ -248,7 +247,10 @@ TEST(TokenizerBroken, EveryPartIsChecked) {
   expect_error(with("/model/merges/0", {"a", "b", "c"}), "two tokens");
   expect_error(with("/model/unk_token", "nope"), "not in the vocabulary");
   expect_error(with("/normalizer", {{"type", "Precompiled"}}), "\"Precompiled\" is not supported");
-  expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}}), "\"Metaspace\" is not supported");
+  expect_error(with("/pre_tokenizer", {{"type", "BertPreTokenizer"}}), "\"BertPreTokenizer\" is not supported");
+  expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}}), "first");
+  expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", ""}}), "one character");
+  expect_error(with("/decoder", {{"type", "Strip"}, {"content", " "}, {"start", -1}, {"stop", 0}}), "decoder.start");
   expect_error(with("/pre_tokenizer", {{"typ", "Digits"}}), "\"type\" is missing");
   expect_error(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"Regex", "("}}}, {"behavior", "Isolated"}}),
                "does not compile");

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "core/calibration/sampler.h"
 #include "core/pipeline/matrix_engine.h"
+#include "core/util/files.h"
 #include "core/util/random.h"
 #include "kernels/backends.h"
 #include "tests/pipeline/pipelines.h"
@@ -82,6 +84,29 @@ struct Layer {
     return sum;
   }
 };
+
+inline constexpr int64_t kTextTokens = 600;
+
+// Draws as a run does, from a text of random tokens.
+inline SampleSet draw(int64_t vocabulary, int64_t samples, int64_t length, uint64_t seed) {
+  Rng rng(3, "text");
+  std::vector<int32_t> text;
+  for (int64_t t = 0; t < kTextTokens; ++t)
+    text.push_back(static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocabulary))));
+  SampleSet s;
+  s.options.samples = samples;
+  s.options.length = length;
+  s.options.seed = seed;
+  s.places = draw_windows(kTextTokens, s.options, "random tokens");
+  for (const SamplePlace& p : s.places)
+    s.ids.insert(s.ids.end(), text.begin() + p.offset, text.begin() + p.offset + length);
+  std::string words;
+  for (const int32_t id : s.ids)
+    words += std::to_string(id) + " ";
+  s.digest = sha256_hex(words);
+  s.text_name = "random tokens";
+  return s;
+}
 
 inline Matrix decode(const PipelineFactory& f, const QuantizedMatrix& q) { return decode_matrix(f, q, kMatrixName, cpu()); }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "core/calibration/block_grams.h"
 #include "core/pipeline/quantize_model.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
@@ -16,30 +17,14 @@ namespace sage {
 namespace {
 namespace fs = std::filesystem;
 
+using test::draw;
 using test::expect_words;
 using test::factory;
+using test::kTextTokens;
 using test::message_of;
 
-constexpr const char* kGptq = "{quantizer: {type: uniform, bits: 3}, compensator: gptq, segment_columns: 16, block_columns: 32, dead_columns: zero}";
-constexpr int64_t kTextTokens = 600;
-
-// Draws as a run does, from a text of random tokens.
-SampleSet draw(int64_t vocabulary, int64_t samples, int64_t length, uint64_t seed) {
-  Rng rng(3, "text");
-  std::vector<int32_t> text;
-  for (int64_t t = 0; t < kTextTokens; ++t) text.push_back(static_cast<int32_t>(rng.below(static_cast<uint64_t>(vocabulary))));
-  SampleSet s;
-  s.options.samples = samples;
-  s.options.length = length;
-  s.options.seed = seed;
-  s.places = draw_windows(kTextTokens, s.options, "random tokens");
-  for (const SamplePlace& p : s.places) s.ids.insert(s.ids.end(), text.begin() + p.offset, text.begin() + p.offset + length);
-  std::string words;
-  for (const int32_t id : s.ids) words += std::to_string(id) + " ";
-  s.digest = sha256_hex(words);
-  s.text_name = "random tokens";
-  return s;
-}
+constexpr const char* kGptq =
+    "{quantizer: {type: uniform, bits: 3}, compensator: gptq, segment_columns: 16, block_columns: 32, dead_columns: zero}";
 
 class CalibratedModel : public ::testing::TestWithParam<const char*> {
  protected:
@@ -156,6 +141,61 @@ TEST_P(CalibratedModel, MakesDamagedLayersAgain) {
   ASSERT_TRUE(fs::exists(file));
   fs::resize_file(file, fs::file_size(file) / 2);
   EXPECT_EQ(quantize("damaged", config_), whole);
+}
+
+// In the first block, layers of the first group see the same inputs in either order. Each later group's Gram is that of the block run
+// with the earlier groups as decoded, computed here from its parts.
+TEST_P(CalibratedModel, SequentialOrderCollectsBehindQuantizedLayers) {
+  CalibrationConfig sequential = config_;
+  sequential.layer_order = LayerOrder::kSequential;
+  sequential.cache_bytes = 0;
+  quantize("together", config_);
+  quantize("sequential", sequential);
+  const std::map<std::string, Matrix> together = weights("together"), decoded = weights("sequential");
+  const Family& family = find_family(source_.config());
+  const CalibrationJob job{draw(source_.config().vocab_size, config_.samples, config_.length_tokens, 0), sequential};
+  const std::vector<LinearSite> all = linear_sites(family, source_.config());
+  BlockWeights block = load_block(family, source_, 0);
+  Workspace workspace(test::cpu());
+  int differing = 0;
+  for (size_t first = 0; first < all.size() && all[first].layer == 0;) {
+    const std::string group = all[first].group;
+    SCOPED_TRACE(group);
+    BlockGrams grams(0, {group}, GramPrecision::kFp32, test::cpu());
+    const InputObserver observer = grams.observer();
+    for (int i = 0; i < config_.samples; ++i) {
+      Matrix x = embed(family, source_, job.samples.sample(i), config_.length_tokens, test::cpu());
+      forward_block(family, source_.config(), block, x.view(), config_.length_tokens, test::cpu(), workspace, observer);
+    }
+    const std::map<std::string, Gram> gram = grams.finish();
+    const LayerHessian hessian(gram.at(group).matrix.view(), factor_options(sequential, Numerics::kPacked), group);
+    for (; first < all.size() && all[first].layer == 0 && all[first].group == group; ++first) {
+      const LinearSite& s = all[first];
+      const Matrix w = source_.load_linear(s.name);
+      const MatrixResult r = quantize_matrix(factory(kGptq), {.weights = w.view(), .id = {0, s.name}, .seed = 1, .hessian = &hessian}, test::cpu());
+      EXPECT_TRUE(test::same_bits(r.dequantized, decoded.at(s.name))) << s.name;
+      const bool same = test::same_bits(together.at(s.name), decoded.at(s.name));
+      if (s.role == LinearRole::kQuery) {
+        EXPECT_TRUE(same) << s.name;
+      }
+      if (!same) ++differing;
+      block.weight(s.role) = Matrix::copy(decoded.at(s.name).view());
+    }
+  }
+  EXPECT_GE(differing, 2);
+}
+
+TEST_P(CalibratedModel, SequentialOrderResumesToTheSameBytes) {
+  config_.layer_order = LayerOrder::kSequential;
+  const std::string whole = quantize("whole", config_);
+  forget_grams();
+  const size_t half = linear_sites(find_family(source_.config()), source_.config()).size() / 2;
+  size_t seen = 0;
+  EXPECT_THROW(quantize("stopped", config_, kGptq, [&](const MatrixReport&, const Trace&) {
+                 if (++seen == half + 2) throw std::runtime_error("stopped");
+               }),
+               std::runtime_error);
+  EXPECT_EQ(quantize("stopped", config_), whole);
 }
 
 TEST_P(CalibratedModel, PropagationDiffersFromTheSecondBlockOn) {

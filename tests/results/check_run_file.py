@@ -41,6 +41,10 @@ def main():
         assert list(f["provenance/argv"]["argument"]) == [b"sageptq", b"run", b"a b", b"--set", b'x="y"']
         timing = pd.DataFrame(f["timing"][:])
         assert timing["seconds"].sum() == 42.75 and timing["peak_bytes"].max() == 3 << 29
+        assert list(timing["device_peak_bytes"]) == [5 << 29, 0]
+        timeline = pd.DataFrame(f["timeline"][:])
+        assert list(timeline.columns) == ["stream", "what", "start_s", "end_s"]
+        assert list(timeline["what"]) == [b"576 x 1536", b"block 0"] and list(timeline["end_s"]) == [0.5, 1.75]
 
         nll = f["eval/gptq-2048/nll"][:]
         assert nll.dtype == "float64" and list(nll) == [3.5, 3.25, 3.75, 3.4]

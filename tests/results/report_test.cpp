@@ -107,6 +107,17 @@ TEST(Report, OnlyFailures) {
   EXPECT_TRUE(contains(t.caption(), "0 of 1 runs complete"));
 }
 
+// Only where a device took part; the largest stage counts.
+TEST(Report, DeviceMemory) {
+  std::vector<RunRecord> runs = sample_sweep();
+  EXPECT_FALSE(has(make_report(selected(runs), default_table_spec()), "device GiB"));
+  runs[3].timing = {{"quantize", 1, 1, uint64_t{3} << 29}, {"evaluate", 1, 1, uint64_t{1} << 29}};
+  const Table t = make_report(selected(runs), default_table_spec());
+  ASSERT_TRUE(has(t, "device GiB"));
+  EXPECT_EQ(*t.rows()[3][column(t, "device GiB")].value, 1.5);
+  EXPECT_FALSE(t.rows()[0][column(t, "device GiB")].value && !std::isnan(*t.rows()[0][column(t, "device GiB")].value));
+}
+
 TEST(Report, OneRunShowsAllItHas) {
   const Table t = make_report(selected({sample_sweep()[3]}), default_table_spec());
   for (const char* name :

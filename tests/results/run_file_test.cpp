@@ -109,6 +109,7 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
     EXPECT_EQ(a.timing[i].stage, b.timing[i].stage);
     EXPECT_EQ(a.timing[i].seconds, b.timing[i].seconds);
     EXPECT_EQ(a.timing[i].peak_bytes, b.timing[i].peak_bytes);
+    EXPECT_EQ(a.timing[i].device_peak_bytes, b.timing[i].device_peak_bytes);
   }
   EXPECT_EQ(a.failure.exit_code, b.failure.exit_code);
   EXPECT_EQ(a.failure.message, b.failure.message);
@@ -169,7 +170,42 @@ TEST(RunFile, SummaryLeavesOutWindowsAndTexts) {
   expect_equal(r, back);
   EXPECT_TRUE(back.eval.empty());
   EXPECT_TRUE(back.trace.empty());
+  EXPECT_TRUE(back.timeline.empty());
   EXPECT_TRUE(back.config_source.empty());
+}
+
+TEST(RunFile, TimelineRoundTrips) {
+  const TempFolder dir;
+  const RunRecord r = sample_record();
+  write_run_file(dir / "a.h5", r);
+  const RunRecord back = read_run_file(dir / "a.h5");
+  ASSERT_EQ(back.timeline.size(), 2u);
+  for (size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(back.timeline[i].stream, r.timeline[i].stream);
+    EXPECT_EQ(back.timeline[i].what, r.timeline[i].what);
+    EXPECT_EQ(back.timeline[i].start_s, r.timeline[i].start_s);
+    EXPECT_EQ(back.timeline[i].end_s, r.timeline[i].end_s);
+  }
+}
+
+// Files of before the column, and of after one this program does not know.
+TEST(RunFile, OtherColumnsOfTheSameSchema) {
+  const TempFolder dir;
+  const std::string path = dir / "old.h5";
+  write_hostile(path, [](hid_t root) {
+    hdf5::write_table(root, "timing",
+                      {{"stage", std::vector<std::string>{"quantize"}},
+                       {"seconds", std::vector<double>{2.5}},
+                       {"peak_bytes", std::vector<uint64_t>{7}},
+                       {"later", std::vector<double>{1}}});
+  });
+  const RunRecord r = read_run_file(path);
+  ASSERT_EQ(r.timing.size(), 1u);
+  EXPECT_EQ(r.timing[0].stage, "quantize");
+  EXPECT_EQ(r.timing[0].seconds, 2.5);
+  EXPECT_EQ(r.timing[0].peak_bytes, 7u);
+  EXPECT_EQ(r.timing[0].device_peak_bytes, 0u);
+  EXPECT_TRUE(r.timeline.empty());
 }
 
 TEST(RunFile, EmptyRecordRoundTrips) {

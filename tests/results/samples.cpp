@@ -73,7 +73,8 @@ RunRecord sample_record() {
     m.excess_stored = rate_excess(m.stored_bits, m.d);
     m.excess_paper = rate_excess(m.paper_bits, m.d);
   }
-  r.timing = {{"quantize", 12.5, uint64_t{3} << 29}, {"evaluate", 30.25, uint64_t{1} << 30}};
+  r.timing = {{"quantize", 12.5, uint64_t{3} << 29, uint64_t{5} << 29}, {"evaluate", 30.25, uint64_t{1} << 30, 0}};
+  r.timeline = {{"transfer", "576 x 1536", 0.25, 0.5}, {"compute", "block 0", 0.375, 1.75}};
   r.eval = {{"gptq-2048", {3.5, 3.25, 3.75, 3.4}, {0.1, 0.2, 0.05, 0.15}, {}}, {"odd/name%2F", {1.0}, {}, {0.5}}};
   r.trace = {{"layers.0.q_proj", "eigenvalues", {3}, {0.0, 0.5, 1.5}},
              {"layers.0.q_proj", "affinity", {2, 3}, {1, 2, 3, 4, 5, 6}}};

@@ -40,7 +40,8 @@ std::vector<RunRecord> three_seeds() {
                 {"calibration.seed", std::to_string(s), ""},
                 {"seed", std::to_string(s), ""}};
     r.storage.stored_bits = 2.8 + 0.1 * s;
-    r.timing = {{"calibrate", 10.0 + s, uint64_t{1} << 30}, {"evaluate gptq-2048", 5, uint64_t{s == 1 ? 3u : 1u} << 30}};
+    r.timing = {{"calibrate", 10.0 + s, uint64_t{1} << 30},
+                {"evaluate gptq-2048", 5, uint64_t{s == 1 ? 3u : 1u} << 30, uint64_t{s == 2 ? 2u : 1u} << 30}};
     r.metrics[0].value = perplexities[s];
     r.eval[0].nll.clear();
     for (const double shift : {-0.3, 0.1, 0.15, 0.05})
@@ -69,6 +70,7 @@ TEST(Seeds, MeanSpreadAndNumber) {
   EXPECT_NEAR(r.storage.stored_bits, 2.9, 1e-12);
   EXPECT_DOUBLE_EQ(r.timing[0].seconds, 11);
   EXPECT_EQ(r.timing[1].peak_bytes, uint64_t{3} << 30);
+  EXPECT_EQ(r.timing[1].device_peak_bytes, uint64_t{2} << 30);
   EXPECT_TRUE(r.run_key.empty());
   // The full-precision run is itself: no distance, no spread.
   EXPECT_EQ(merged[0].count, 1u);

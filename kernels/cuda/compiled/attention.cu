@@ -1,0 +1,3 @@
+#include "kernels/cuda/launch/attention.inl"
+
+sage::cuda::AttentionKernels sage::cuda::compiled_attention_kernels() { return KX_NAMESPACE::attention_kernels(); }

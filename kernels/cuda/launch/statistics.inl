@@ -1,0 +1,216 @@
+// Launch wrappers of the statistics kernels; included by compiled/statistics.cu (nvcc) and kernels/cuda_on_cpu/statistics.cpp
+// (executor).
+#include <bit>
+#include <cmath>
+
+#include "kernels/cuda/device/groups.cuh"
+#include "kernels/cuda/device/hadamard.cuh"
+#include "kernels/cuda/device/histogram.cuh"
+#include "kernels/cuda/device/moments.cuh"
+#include "kernels/cuda/device/select.cuh"
+#include "kernels/cuda/launch/grid.h"
+#include "kernels/cuda/statistics_kernels.h"
+
+namespace KX_NAMESPACE {
+namespace {
+
+using sage::MatrixStats;
+using sage::Moments;
+using sage::View;
+using sage::WeightView;
+using sage::cuda::MagnitudeBin;
+using sage::cuda::OwnedBits;
+using sage::cuda::RadixState;
+
+constexpr int64_t kQuadsPerThread = 4;  // at least, where the matrix has that many: less is all start and fold
+
+bool aligned(const void* p, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
+
+// Quads start at multiples of `step` columns.
+Weights weights(WeightView w, int64_t step = 4) {
+  return {w.data, w.ld, w.rows, w.cols, aligned(w.data, 16) && (w.ld % 4 == 0 || w.rows == 1) && step % 4 == 0};
+}
+
+// Blocks of `threads` threads that walk over all quads of a matrix.
+unsigned walking_blocks(int64_t rows, int64_t cols, int threads, int64_t most = sage::cuda::kMostParts) {
+  return static_cast<unsigned>(std::clamp<int64_t>(divide_up(rows * divide_up(cols, 4), threads * kQuadsPerThread), 1, most));
+}
+
+template <class T, class Source>
+int sum_matrix(const char* name, const Source& source, int64_t rows, int64_t cols, T* parts, T* out, kx::Stream stream) {
+  if (rows <= 0 || cols <= 0) return 0;
+  const unsigned blocks = walking_blocks(rows, cols, kSumThreads);
+  const int code =
+      kx::launch(name, dim3(blocks), dim3(kSumThreads), 0, stream, sum_matrix_kernel<T, Source>, source, rows, cols, parts);
+  if (code != 0) return code;
+  return kx::launch(name, dim3(1), dim3(kSumThreads), 0, stream, fold_parts_kernel<T>, static_cast<const T*>(parts),
+                    int64_t{blocks}, out);
+}
+
+template <class T, int kLanes>
+int sum_cells(const char* name, const OwnedWeights<T>& source, int64_t block, int64_t blocks_per_row, T* out,
+              kx::Stream stream) {
+  const int64_t rows = source.w.rows, blocks = divide_up(rows * blocks_per_row, kSumThreads / kLanes);
+  return kx::launch(name, dim3(static_cast<unsigned>(std::min<int64_t>(blocks, INT32_MAX))), dim3(kSumThreads), 0, stream,
+                    sum_cells_kernel<T, kLanes>, source, rows, source.w.cols, block, blocks_per_row, out);
+}
+
+// A cell of c columns is c / 4 quads. Few lanes leave a thread several quads before it folds, and neighbouring lanes still read
+// whole lines.
+template <class T>
+int sum_cells(const char* name, WeightView w, OwnedBits own, int64_t block, T* out, kx::Stream stream) {
+  const int64_t blocks_per_row = w.cols <= block ? 1 : divide_up(w.cols, block), widest = std::min(block, w.cols);
+  if (w.rows <= 0) return 0;
+  const OwnedWeights<T> source = {weights(w, blocks_per_row == 1 ? 4 : block), own};
+  if (widest <= 64) return sum_cells<T, 4>(name, source, block, blocks_per_row, out, stream);
+  if (widest <= 512) return sum_cells<T, 8>(name, source, block, blocks_per_row, out, stream);
+  if (widest <= 4096) return sum_cells<T, 32>(name, source, block, blocks_per_row, out, stream);
+  return sum_cells<T, kSumThreads>(name, source, block, blocks_per_row, out, stream);
+}
+
+// `bands` bands of the rows, then the bands.
+template <class T, class Source>
+int sum_columns(const char* name, const Source& source, int64_t rows, int64_t cols, int64_t bands, T* parts, T* out,
+                kx::Stream stream) {
+  if (cols <= 0) return 0;
+  const dim3 block(kColumnLanes, kRowLanes);
+  const auto tiles = static_cast<unsigned>(divide_up(cols, kColumnLanes));
+  const int code = kx::launch(name, dim3(tiles, static_cast<unsigned>(bands)), block, 0, stream, sum_columns_kernel<T, Source>,
+                              source, rows, cols, divide_up(rows, bands), bands == 1 ? out : parts);
+  if (code != 0 || bands == 1) return code;
+  return kx::launch(name, dim3(tiles), block, 0, stream, sum_columns_kernel<T, Parts<T>>, Parts<T>{parts, cols}, bands, cols,
+                    bands, out);
+}
+
+int launch_matrix_stats(WeightView w, MatrixStats* parts, MatrixStats* out, kx::Stream stream) {
+  return sum_matrix("matrix_stats", OwnedWeights<MatrixStats>{weights(w), {}}, w.rows, w.cols, parts, out, stream);
+}
+int launch_matrix_moments(WeightView w, OwnedBits own, Moments* parts, Moments* out, kx::Stream stream) {
+  return sum_matrix("matrix_moments", OwnedWeights<Moments>{weights(w), own}, w.rows, w.cols, parts, out, stream);
+}
+int launch_squared_distance(WeightView a, WeightView b, double* parts, double* out, kx::Stream stream) {
+  return sum_matrix("squared_distance", Distance{weights(a), weights(b)}, a.rows, a.cols, parts, out, stream);
+}
+int launch_cell_moments(WeightView w, OwnedBits own, int64_t block, Moments* cells, kx::Stream stream) {
+  return sum_cells("cell_moments", w, own, block, cells, stream);
+}
+int launch_row_squares(WeightView w, double* out, kx::Stream stream) {
+  return sum_cells("row_squares", w, {}, std::max<int64_t>(1, w.cols), out, stream);
+}
+int launch_column_moments(WeightView w, OwnedBits own, Moments* parts, Moments* out, kx::Stream stream) {
+  return sum_columns("column_moments", OwnedWeights<Moments>{weights(w), own}, w.rows, w.cols,
+                     sage::cuda::column_bands(w.rows, w.cols), parts, out, stream);
+}
+int launch_column_squares(WeightView w, double* parts, double* out, kx::Stream stream) {
+  return sum_columns("column_squares", OwnedWeights<double>{weights(w), {}}, w.rows, w.cols,
+                     sage::cuda::column_bands(w.rows, w.cols), parts, out, stream);
+}
+
+int label_threads(int groups) {
+  constexpr size_t kSharedBytes = 48 * 1024;
+  const size_t columns = kSharedBytes / (static_cast<size_t>(groups) * kLabelEntryBytes);
+  return std::clamp(static_cast<int>(std::bit_floor(columns)), kLeastLabelThreads, kMostLabelThreads);
+}
+
+int launch_label_moments(WeightView w, OwnedBits own, const uint8_t* labels, int groups, Moments* parts, Moments* out,
+                         int* out_of_range, kx::Stream stream) {
+  if (w.rows <= 0 || w.cols <= 0) return 0;
+  const int threads = label_threads(groups);
+  const unsigned blocks = walking_blocks(w.rows, w.cols, threads);
+  const int code = kx::launch("label_moments", dim3(blocks), dim3(static_cast<unsigned>(threads)),
+                              static_cast<size_t>(groups * threads) * kLabelEntryBytes, stream, label_moments_kernel,
+                              weights(w), own, labels, aligned(labels, 4) && w.cols % 4 == 0, groups, parts, out_of_range);
+  if (code != 0) return code;
+  return sum_columns("label_moments", Parts<Moments>{parts, groups}, blocks, groups, 1, parts, out, stream);
+}
+
+int launch_order_statistic(WeightView w, float center, int64_t k, RadixState* state, float* out, kx::Stream stream) {
+  if (w.rows <= 0 || w.cols <= 0) return 0;
+  constexpr int64_t kMostBlocks = 512;  // each may add to every counter
+  const dim3 grid(walking_blocks(w.rows, w.cols, kCountThreads, kMostBlocks));
+  int shift = 31;
+  for (int bits : {11, 10, 10}) {
+    shift -= bits;
+    int code = kx::launch("order_statistic", grid, dim3(kCountThreads), 0, stream, count_deviations_kernel, weights(w), center,
+                          shift, bits, state);
+    if (code != 0) return code;
+    code = kx::launch("order_statistic", dim3(1), dim3(32), 0, stream, narrow_kernel, state, static_cast<unsigned long long>(k),
+                      bits, shift == 0 ? out : nullptr);
+    if (code != 0) return code;
+  }
+  return 0;
+}
+
+int launch_deviation_above(WeightView w, float center, float threshold, uint64_t* words, kx::Stream stream) {
+  if (w.rows <= 0 || w.cols <= 0) return 0;
+  return kx::launch("deviation_above", elementwise_grid(w.rows, divide_up(w.cols, kHalvesAtOnce), kBitsThreads),
+                    dim3(kBitsThreads), 0, stream, deviation_above_kernel, weights(w), center, threshold,
+                    reinterpret_cast<unsigned*>(words));
+}
+
+int launch_assign_by_magnitude(WeightView w, const float* cuts, int count, uint8_t* out, kx::Stream stream) {
+  if (w.rows <= 0 || w.cols <= 0) return 0;
+  return kx::launch("assign_by_magnitude", dim3(walking_blocks(w.rows, w.cols, kAssignThreads, INT32_MAX)),
+                    dim3(kAssignThreads), 0, stream, assign_by_magnitude_kernel, weights(w), cuts, count,
+                    static_cast<int>(std::bit_width(static_cast<unsigned>(count))), out, aligned(out, 4) && w.cols % 4 == 0);
+}
+
+int launch_magnitude_histogram(WeightView w, OwnedBits own, int shift, MagnitudeBin* bins, int64_t* count, double* sum,
+                               double* sq_sum, kx::Stream stream) {
+  const int fine = std::min(shift, sage::cuda::kFinestShift);
+  if (w.rows > 0 && w.cols > 0) {
+    const int code = kx::launch("magnitude_histogram", dim3(walking_blocks(w.rows, w.cols, kHistogramThreads)),
+                                dim3(kHistogramThreads), 0, stream, count_magnitudes_kernel, weights(w), own, fine, bins);
+    if (code != 0) return code;
+  }
+  const int64_t coarse = sage::cuda::magnitude_bins(shift), per_coarse = int64_t{1} << (shift - fine);
+  const int lanes = per_coarse == 1 ? 1 : 32;
+  return kx::launch("magnitude_histogram", dim3(static_cast<unsigned>(divide_up(coarse * lanes, kHistogramThreads))),
+                    dim3(kHistogramThreads), 0, stream, lanes == 1 ? sum_magnitudes_kernel<1> : sum_magnitudes_kernel<32>,
+                    static_cast<const MagnitudeBin*>(bins), fine, per_coarse, coarse, count, sum, sq_sum);
+}
+
+int launch_hadamard_rows(View<float> w, kx::Stream stream) {
+  if (w.rows <= 0 || w.cols <= 0) return 0;
+  const int levels = std::bit_width(static_cast<uint64_t>(w.cols)) - 1, shared = std::min(levels, kMostSharedLevels);
+  const int64_t segments = w.rows << (levels - shared);
+  constexpr int kLeastThreads = 128;
+  const int threads = std::clamp((1 << shared) / 8, 1, kMostHadamardThreads), per_block = std::max(1, kLeastThreads / threads);
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(w.cols)));
+  int code = kx::launch("hadamard_rows", dim3(static_cast<unsigned>(divide_up(segments, per_block))),
+                        dim3(static_cast<unsigned>(threads * per_block)),
+                        static_cast<size_t>(per_block) * ((1u << shared) + (1u << shared) / 32) * sizeof(float), stream,
+                        hadamard_kernel, w.data, w.ld, segments, levels - shared, shared, scale, threads);
+  for (int log_h = shared; code == 0 && log_h < levels;) {
+    const int step = std::min(levels - log_h, 3);
+    code =
+        kx::launch("hadamard_rows", elementwise_grid(w.rows, w.cols >> step, kStrideThreads), dim3(kStrideThreads), 0, stream,
+                   step == 3   ? hadamard_stride_kernel<3>
+                   : step == 2 ? hadamard_stride_kernel<2>
+                               : hadamard_stride_kernel<1>,
+                   w.data, w.ld, w.rows, levels, log_h);
+    log_h += step;
+  }
+  return code;
+}
+
+sage::cuda::StatisticsKernels statistics_kernels() {
+  sage::cuda::StatisticsKernels k;
+  k.matrix_stats = launch_matrix_stats;
+  k.matrix_moments = launch_matrix_moments;
+  k.cell_moments = launch_cell_moments;
+  k.column_moments = launch_column_moments;
+  k.label_moments = launch_label_moments;
+  k.row_squares = launch_row_squares;
+  k.column_squares = launch_column_squares;
+  k.squared_distance = launch_squared_distance;
+  k.order_statistic = launch_order_statistic;
+  k.deviation_above = launch_deviation_above;
+  k.assign_by_magnitude = launch_assign_by_magnitude;
+  k.magnitude_histogram = launch_magnitude_histogram;
+  k.hadamard_rows = launch_hadamard_rows;
+  return k;
+}
+
+}  // namespace
+}  // namespace KX_NAMESPACE

@@ -1,0 +1,13 @@
+// The CUDA runtime and cuBLAS as the device backend sees them, over host memory: device memory is malloc'ed at its exact size
+// (a memory checker sees overruns) and starts as NaN; streams run their work at once; products are OpenBLAS's, column-major.
+#pragma once
+
+#include <memory>
+
+#include "kernels/cuda/api.h"
+
+namespace sage::cuda {
+
+std::unique_ptr<Api> make_emulated_api();
+
+}  // namespace sage::cuda

@@ -1,0 +1,66 @@
+// Data races, which ThreadSanitizer reports between CUDA threads. Only in the build of preset tsan.
+#include "tests/cuda_executor/support.h"
+
+#ifdef KX_TEST_TSAN
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+#include "tests/cuda_executor/faulty_kernels.h"
+#include "tests/cuda_executor/sound_runs.h"
+
+namespace kx::test {
+namespace {
+
+namespace planted = KX_NAMESPACE;
+
+class RacesDeathTest : public ::testing::Test {
+ protected:
+  void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
+  // Ends the process: 66 where ThreadSanitizer had something to report.
+  [[noreturn]] static void run(void (*kernel)(float*), unsigned blocks = 1, bool blocks_race = false) {
+    options().cross_block_races = blocks_race;
+    {
+      DeviceBuffer<float> p(std::vector<float>(64, 0.0f));
+      if (launch("kernel", blocks, blocks_race ? 1 : 64, 64 * sizeof(float), nullptr, kernel, p.data()) != 0) std::_Exit(1);
+    }
+    std::exit(0);
+  }
+  static void expect_race(void (*kernel)(float*), const char* mark, unsigned blocks = 1) {
+    EXPECT_EXIT(run(kernel, blocks, blocks > 1), ::testing::ExitedWithCode(66), "data race(.|\n)*" + place(mark)) << mark;
+  }
+  static void expect_none(void (*kernel)(float*), unsigned blocks = 1) {
+    EXPECT_EXIT(run(kernel, blocks, blocks > 1), ::testing::ExitedWithCode(0), "");
+  }
+};
+
+TEST_F(RacesDeathTest, MissingBarrier) {
+  expect_race(planted::mirror<false>, "mirror reads");
+  expect_race(planted::static_tile_without_barrier, "static reads");
+  expect_none(planted::mirror<true>);
+}
+TEST_F(RacesDeathTest, MissingSecondBarrier) {
+  expect_race(planted::tile_loop<false>, "tile writes");
+  expect_none(planted::tile_loop<true>);
+}
+TEST_F(RacesDeathTest, MissingSyncwarp) {
+  expect_race(planted::swap_neighbours<false>, "swap reads");
+  expect_none(planted::swap_neighbours<true>);
+}
+TEST_F(RacesDeathTest, BlocksThatMeet) {
+  expect_race(planted::blocks_add<false>, "blocks meet", 8);
+  expect_none(planted::blocks_add<true>, 8);
+}
+TEST_F(RacesDeathTest, NoneInSoundKernels) {
+  EXPECT_EXIT(
+      {
+        for (const auto& results : in_all_orders(run_sound_kernels))
+          if (results != sound_results()) std::_Exit(1);
+        std::exit(0);
+      },
+      ::testing::ExitedWithCode(0), "");
+}
+
+}  // namespace
+}  // namespace kx::test
+#endif
