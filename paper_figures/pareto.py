@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Perplexity against bits per weight: the size a method claims, and the size it stores.
 
-Every run is an arrow from its paper bits to the bits its file really takes; runs without a gap are dots. Dots of the lower
-envelope of (stored bits, perplexity) are joined: no other run is both smaller and better. Full precision is a dashed line.
+Every run is an arrow from its paper bits to the bits its file really takes; runs without a gap are dots. Runs that differ in
+nothing but their seeds are one arrow at their mean. Dots of the lower envelope of (stored bits, perplexity) are joined: no other
+run is both smaller and better. Full precision is a dashed line.
 
     pareto.py quickstart/sweep.json -o pareto.png        # writes pareto.png and pareto.csv
     pareto.py a.h5 b.h5 -o pareto.pdf
@@ -26,6 +27,8 @@ from matplotlib.transforms import Bbox
 
 CLAIMED, STORED, ENVELOPE, INK = "#9aa3ad", "#b5342c", "#b5342c", "#22262b"
 NO_GAP = 0.02  # bits; below this an arrow would be a smudge
+SEEDS = ("seed", "calibration.seed")
+NAMING = ("name", "label", "about")  # what a configuration is called decides no number
 
 
 def fail(message, code=3):
@@ -47,7 +50,10 @@ def read_run(path, label=None):
             if metric is None:
                 return None
             storage, provenance = f["storage"].attrs, f["provenance"].attrs
+            config = {text(c["path"]): text(c["value"]) for c in f["config/flat"][:]}
             return {
+                "seeds": tuple(config.get(s, "") for s in SEEDS),
+                "configuration": tuple(sorted((k, v) for k, v in config.items() if k not in SEEDS + NAMING)),
                 "label": label or text(f.attrs["label"]),
                 "run_key": text(f.attrs["run_key"]),
                 "full_precision": bool(f.attrs["full_precision"]),
@@ -85,6 +91,35 @@ def read_runs(paths):
             if os.path.exists(file):  # failed and missing points are the report's business
                 runs.append(read_run(file, label))
     return [r for r in runs if r is not None and math.isfinite(r["perplexity"]) and r["perplexity"] > 0]
+
+
+def without_seeds(label):
+    parts = label.split(", ")
+    return ", ".join(p for i, p in enumerate(parts) if i == 0 or not p.split("=")[0].endswith("seed"))
+
+
+def merge_seeds(runs):
+    """Runs that differ in nothing but their seeds become one, at the place of the first: their mean, and their range."""
+    groups = {}
+    for i, r in enumerate(runs):
+        key = (r["configuration"], r["model_digest"], r["text_digest"], r["protocol"], r["full_precision"])
+        members = groups.setdefault(key if any(r["seeds"]) else i, [])
+        if any(m["seeds"] == r["seeds"] for m in members):
+            groups[i] = [r]
+        else:
+            members.append(r)
+    out = []
+    for members in groups.values():
+        r = dict(members[0])
+        if len(members) > 1:
+            r["label"], r["run_key"] = without_seeds(r["label"]), ""
+            for k in ("perplexity", "paper_bits", "stored_bits", "whole_model_bits"):
+                r[k] = sum(m[k] for m in members) / len(members)
+            r["stderr"] = math.nan
+            values = [m["perplexity"] for m in members]
+            r["range"] = (min(values), max(values))
+        out.append({**r, "runs": len(members)})
+    return out
 
 
 def envelope(runs):
@@ -166,12 +201,13 @@ def line_boxes(ax, lines, front):
 
 
 def plain_ticks(low, high):
-    """Powers of ten with 2 and 5 between them while they are few."""
-    out = [m * 10.0 ** e for e in range(-1, 12) for m in (1, 2, 5) if low <= m * 10.0 ** e <= high]
+    """Powers of ten with 2 and 5 between them while they are few, and every second or third power where there are many."""
+    out = [m * 10.0 ** e for e in range(-1, 40) for m in (1, 2, 5) if low <= m * 10.0 ** e <= high]
     if len(out) > 9:
         out = [t for t in out if abs(math.log10(t) - round(math.log10(t))) < 1e-9]
+    out = out[::max(1, -(-len(out) // 9))]
     if len(out) < 3:
-        out = [m * 10.0 ** e for e in range(-1, 12) for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8) if low <= m * 10.0 ** e <= high]
+        out = [m * 10.0 ** e for e in range(-1, 40) for m in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8) if low <= m * 10.0 ** e <= high]
     return out
 
 
@@ -219,7 +255,9 @@ def draw(runs, output, title=None):
                         arrowprops={"arrowstyle": "-|>,head_width=0.18,head_length=0.45", "color": CLAIMED, "lw": 1.1, "shrinkA": 3, "shrinkB": 3})
             ax.plot(r["paper_bits"], r["perplexity"], "o", ms=5, mfc="white", mec=CLAIMED, mew=1.1, zorder=4)
         ax.plot(r["stored_bits"], r["perplexity"], "o", ms=5, color=STORED, mec="white", mew=0.6, zorder=5)
-        if math.isfinite(r["stderr"]):
+        if "range" in r:
+            ax.plot([r["stored_bits"]] * 2, r["range"], color=STORED, lw=0.8, zorder=4)
+        elif math.isfinite(r["stderr"]):
             # Perplexity is exp(mean NLL): one standard error of the mean is a factor, and no bar reaches zero.
             factor = math.exp(r["stderr"] / r["perplexity"])
             ax.plot([r["stored_bits"]] * 2, [r["perplexity"] / factor, r["perplexity"] * factor], color=STORED, lw=0.8, zorder=4)
@@ -264,12 +302,14 @@ def caption_of(runs):
     out += f"Text: {said(digest('text', 'text_digest'))}. Protocol: {said(lambda r: r['protocol'] + ', ' + str(r['windows']) + ' windows')}."
     if any(math.isfinite(r["stderr"]) for r in runs if not r["full_precision"]):
         out += " Vertical bars: one standard error over windows."
+    if any("range" in r for r in runs):
+        out += " With several seeds: their mean, and a bar from the least to the greatest."
     if any(r["numerics"] == "reference" for r in runs):
         out += " Labels with † were decoded with FP32 parameters (numerics: reference)."
     return out
 
 
-COLUMNS = ["label", "perplexity", "stderr", "windows", "paper_bits", "stored_bits", "whole_model_bits", "full_precision", "numerics", "model",
+COLUMNS = ["label", "runs", "perplexity", "stderr", "windows", "paper_bits", "stored_bits", "whole_model_bits", "full_precision", "numerics", "model",
            "model_digest", "text", "text_digest", "protocol", "run_key"]
 
 
@@ -289,7 +329,7 @@ def main():
     parser.add_argument("-o", "--output", default="pareto.png", help="picture; its ending chooses the format (.png, .pdf, .svg)")
     parser.add_argument("--title", help="heading (papers put it in the caption)")
     arguments = parser.parse_args()
-    runs = read_runs(arguments.runs)
+    runs = merge_seeds(read_runs(arguments.runs))
     for r in runs:
         if r["numerics"] == "reference":
             r["label"] += "†"

@@ -36,6 +36,15 @@ def main():
         caption = pareto.caption_of(runs)
         assert "SmolLM2-135M-Instruct (sha256 aaaaaaaaaaaa)" in caption and "dequantized 4-bit" in caption and "wikitext2-test" in caption
 
+        # Runs that differ in their seeds alone are one, at their mean.
+        seeded = [{**runs[1], "label": f"rtn, calibration.seed={i}, seed={i}", "seeds": (str(i), str(i)), "perplexity": 40.0 + 3 * i} for i in range(3)]
+        other = {**seeded[0], "label": "rtn 3", "configuration": (("pipeline.quantizer.bits", "3"),)}
+        merged = pareto.merge_seeds(runs[:1] + seeded + [other, {**seeded[0], "label": "again, seed=0"}])
+        assert [(r["label"], r["runs"], r["perplexity"]) for r in merged] == [
+            ("full precision", 1, 24.15), ("rtn", 3, 43.0), ("rtn 3", 1, 40.0), ("again, seed=0", 1, 40.0)], merged
+        assert merged[1]["range"] == (40.0, 46.0) and "several seeds" in pareto.caption_of(merged)
+        assert "several seeds" not in caption
+
         # Twenty runs in a corner: no label may cover another.
         crowd = [{**runs[1], "label": f"method {i} with group {128 << (i % 3)}", "perplexity": 30 + 1.7 * i, "stored_bits": 2 + 0.11 * (i % 7),
                   "paper_bits": 1.1 + 0.1 * (i % 5)} for i in range(20)]
