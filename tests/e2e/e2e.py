@@ -273,5 +273,30 @@ def matrix():
     assert "did you mean" in sageptq("matrix", "--input", "m.h5", "--method", "sage_papr", expect=2).stderr
 
 
+def device():
+    """The CUDA backend, its kernels executed on the CPU, gives the files and the perplexity of `cpu`."""
+    model = toy_model()
+    score = ["--text", "text.txt", "--protocol", "gptq-64", "--windows", 2, "--format", "json"]
+    calibrated = ["--set", "calibration.samples=2", "--set", "calibration.length_tokens=32", "--set", f"calibration.dataset={work}/text.txt"]
+    for method, options in (("sage_paper", []), ("rtn", []), ("gptq", calibrated)):
+        rows = {}
+        for where in ("cpu", "cuda_on_cpu"):
+            out = sageptq("run", method, "--model", model, *score, *options, "--device", where, "-o", f"{method}-{where}")
+            row = json.loads(out.stdout)
+            rows[where] = row["rows"][0] if isinstance(row, dict) else row[0]
+        if not options:  # Grams differ in their last bits, and a weight half-way between two codes with them
+            assert digest(work / f"{method}-cpu/model.safetensors") == digest(work / f"{method}-cuda_on_cpu/model.safetensors"), method
+        a, b = (float(str(rows[w]["perplexity"]).split()[0]) for w in ("cpu", "cuda_on_cpu"))
+        assert abs(a - b) <= 1e-4 * a, (method, a, b)
+    runs = json.loads(sageptq("run", "rtn", "--model", model, *score, "--device", "cuda_on_cpu", "-o", "rtn-cuda_on_cpu").stdout)
+    assert runs, "the device's run is stored"
+    unknown = sageptq("run", "rtn", "--model", model, "--device", "cdua", expect=2)
+    assert "did you mean 'cuda'?" in unknown.stderr, unknown.stderr
+    if "not available" in next(line for line in sageptq("doctor").stdout.splitlines() if line.split()[:1] == ["cuda"]):
+        absent = sageptq("run", "rtn", "--model", model, "--device", "cuda", "-o", "absent", expect=3)
+        assert "cuda" in absent.stderr and "--device cpu" in absent.stderr, absent.stderr
+        assert not list(work.glob("absent*"))
+
+
 globals()[case]()
 print(f"{case}: passed")
