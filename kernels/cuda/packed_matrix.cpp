@@ -37,6 +37,7 @@ int64_t count_salient(const PackedPlanes& p, int64_t first, int64_t last) {
 // Kernels trust the layout: everything they index by is checked here.
 void check(const PackedPlanes& p) {
   require(p.rows > 0 && p.cols > 0, "weights", p.rows * p.cols, 1);
+  require(p.cols <= std::numeric_limits<int32_t>::max(), "columns", p.cols, std::numeric_limits<int32_t>::max());
   require(p.id_planes >= 0 && p.id_planes <= kMostIdPlanes, "id planes", p.id_planes, kMostIdPlanes);
   require(p.groups >= 1 && p.groups <= 1 << p.id_planes, "groups", p.groups, int64_t{1} << p.id_planes);
   require(p.block_columns % 32 == 0, "columns in a block, not a multiple of", p.block_columns, 32);

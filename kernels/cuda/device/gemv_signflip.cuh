@@ -39,7 +39,9 @@ __global__ void __launch_bounds__(kSignflipWarps * 32, 2)
     gemv_signflip_kernel(PackedView a, const float* __restrict__ plane_x, const float* __restrict__ salient_x,
                          float* __restrict__ y) {
   constexpr int kCodes = 2 << kIds;
-  [[maybe_unused]] constexpr int kUnrolled = kLevels == Levels::kGlobal ? 2 : 32;  // lookups in flight take registers
+  [[maybe_unused]] constexpr int kUnrolled = kLevels == Levels::kFlip     ? 32
+                                             : kLevels == Levels::kShared ? 8
+                                                                          : 2;  // lookups in flight take registers
   __shared__ float staged[32 * kStagedPitch];
   __shared__ float levels[kLevels == Levels::kShared ? kSignflipWarps * kSignflipRows * kCodes : 1];
   const int lane = static_cast<int>(threadIdx.x & 31u), warp = static_cast<int>(threadIdx.x >> 5);

@@ -45,7 +45,8 @@ __device__ __forceinline__ float packed_number(const void* numbers, bool wide, i
 }
 
 __device__ __forceinline__ int64_t packed_block(const PackedView& a, int64_t column) {
-  return a.blocks > 1 ? column / a.block_columns : 0;
+  // 64-bit divisions are long functions; BLAS and the memory of one matrix end far below 2^31 columns.
+  return a.blocks > 1 ? static_cast<unsigned>(column) / static_cast<unsigned>(a.block_columns) : 0;
 }
 // Where the scales of a row's block begin.
 __device__ __forceinline__ int64_t packed_unit(const PackedView& a, int64_t row, int64_t block) {
@@ -71,6 +72,7 @@ __device__ __forceinline__ float salient_part(const PackedView& a, int64_t row, 
   float sum = 0.0f;
   if (a.salient_begin == nullptr) return sum;
   const int64_t end = __ldg(a.salient_begin + row + 1);
+  KX_UNROLL(1)  // a few rounds a row: copies of this for every row of a warp would outgrow the instruction cache
   for (int64_t k = __ldg(a.salient_begin + row) + lane; k < end; k += 32) {
     const int64_t j = salient_column(a, k);
     const float v = packed_number(a.salient_values, a.wide_values, k);
