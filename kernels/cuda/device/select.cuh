@@ -64,6 +64,7 @@ __global__ void __launch_bounds__(32) narrow_kernel(sage::cuda::RadixState* stat
     if (static_cast<int>(threadIdx.x) >= delta) upto += before;
   }
   unsigned long long below = start + upto - own;
+  __syncwarp();  // shuffles do not order memory: every lane has read state->below before one writes it
   if (below <= k && k < below + own) {  // of exactly one lane
     int b = first;
     while (k >= below + state->count[b])
