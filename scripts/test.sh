@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Builds and runs every test; `make test` calls it. One CTest run covers two builds, quick things first: the optimised one (g++)
-# with all tests, and the sanitized one (clang) with the fast areas again and the fuzz targets.
+# Builds and runs every test; `make test` calls it. One CTest run covers three builds, quick things first: the optimised one (g++)
+# with all tests, the one that looks for data races between CUDA threads, and the sanitized one (clang) with the fast areas again
+# and the fuzz targets.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -35,6 +36,7 @@ for area in tests/*/CMakeLists.txt; do
 done
 
 build release all
+build tsan all
 build asan "${areas[@]/%//all}" tests/fuzz/all
 
 # A CTest file above both, made anew so that no order or failure of an earlier run is remembered.
@@ -42,6 +44,7 @@ rm -rf build/test
 mkdir -p build/test
 {
   echo "subdirs(\"$PWD/build/release\")"
+  echo "subdirs(\"$PWD/build/tsan\")"
   for area in "${areas[@]}"; do echo "subdirs(\"$PWD/build/asan/$area\")"; done
   echo "subdirs(\"$PWD/build/asan/tests/fuzz\")"
 } > build/test/CTestTestfile.cmake
