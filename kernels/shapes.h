@@ -105,4 +105,15 @@ inline void targets(std::span<const int32_t> target, int64_t positions, int64_t 
     require(t < vocabulary, "head_nll", "targets inside the vocabulary");
 }
 
+inline void divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView own_head, std::span<double> kl,
+                       std::span<uint8_t> agree, std::span<const int32_t> target, std::span<double> nll) {
+  head(hidden_ref, head_ref, static_cast<int64_t>(kl.size()), "head_divergence");
+  head(hidden, own_head, static_cast<int64_t>(agree.size()), "head_divergence");
+  require(hidden_ref.rows == hidden.rows && head_ref.rows == own_head.rows, "head_divergence",
+          "as many positions and tokens on both sides");
+  if (target.empty()) return;
+  targets(target, hidden.rows, own_head.rows);
+  head(hidden, own_head, static_cast<int64_t>(nll.size()), "head_divergence");
+}
+
 }  // namespace sage::shapes

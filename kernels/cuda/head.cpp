@@ -87,14 +87,7 @@ void DeviceBackend::head_nll(WeightView hidden, WeightView head, std::span<const
 void DeviceBackend::head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head,
                                     std::span<double> kl, std::span<uint8_t> agree, std::span<const int32_t> target,
                                     std::span<double> nll) const {
-  shapes::head(hidden_ref, head_ref, static_cast<int64_t>(kl.size()), "head_divergence");
-  shapes::head(hidden, head, static_cast<int64_t>(agree.size()), "head_divergence");
-  shapes::require(hidden_ref.rows == hidden.rows && head_ref.rows == head.rows, "head_divergence",
-                  "as many positions and tokens on both sides");
-  if (!target.empty()) {
-    shapes::targets(on_host(*this, target), hidden.rows, head.rows);
-    shapes::head(hidden, head, static_cast<int64_t>(nll.size()), "head_divergence");
-  }
+  shapes::divergence(hidden_ref, head_ref, hidden, head, kl, agree, on_host(*this, target), nll);
   const int64_t positions = hidden.rows;
 
   Call call(*this, "head_divergence");

@@ -324,14 +324,7 @@ class ReferenceBackend final : public Backend {
 
   void head_divergence(WeightView hidden_ref, WeightView head_ref, WeightView hidden, WeightView head, std::span<double> kl,
                        std::span<uint8_t> agree, std::span<const int32_t> target, std::span<double> nll) const override {
-    shapes::head(hidden_ref, head_ref, static_cast<int64_t>(kl.size()), "head_divergence");
-    shapes::head(hidden, head, static_cast<int64_t>(agree.size()), "head_divergence");
-    shapes::require(hidden_ref.rows == hidden.rows && head_ref.rows == head.rows, "head_divergence",
-                    "as many positions and tokens on both sides");
-    if (!target.empty()) {
-      shapes::targets(target, hidden.rows, head.rows);
-      shapes::head(hidden, head, static_cast<int64_t>(nll.size()), "head_divergence");
-    }
+    shapes::divergence(hidden_ref, head_ref, hidden, head, kl, agree, target, nll);
     std::vector<double> a(static_cast<size_t>(head.rows)), b(a.size());
     for (int64_t t = 0; t < hidden.rows; ++t) {
       const Softmax ref = logits(hidden_ref.row(t), head_ref, a), own = logits(hidden.row(t), head, b);
