@@ -47,7 +47,14 @@ std::shared_ptr<void> DeviceBackend::allocate(size_t bytes) const {
 HeldMemory DeviceBackend::hold(WeightView w) const {
   if (w.size() == 0) return nullptr;
   const auto span = timeline_->span("transfer", fmt::format("{} x {}", w.rows, w.cols), mirrors_->stream());
-  return mirrors_->hold(w);
+  HeldMemory held = mirrors_->hold(w);
+  if (held == nullptr) return nullptr;
+  // An operation of another thread may have found this copy, of memory that both hold: holds end between operations.
+  const void* host = held.get();
+  return {host, [this, held = std::move(held)](const void*) mutable {
+            const std::lock_guard lock(mutex_);
+            held.reset();
+          }};
 }
 
 void DeviceBackend::copy(Pitched<const void*> from, Pitched<void*> to, int64_t width_bytes, int64_t rows) const {
