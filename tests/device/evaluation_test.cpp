@@ -46,7 +46,14 @@ TEST_P(DeviceEvaluation, TheNumbersOfTheHost) {
   const PerplexityResult r = evaluate_perplexity(source_, windows_, device, options("device"));
   EXPECT_EQ(r.nll, expected.nll);
   EXPECT_EQ(r.perplexity, expected.perplexity);
-  // With a reference, whose states are written to a file on the way.
+  EXPECT_EQ(device.broken_promises(), 0);
+  EXPECT_EQ(device.held_now(), 0);
+  EXPECT_EQ(device.device_memory().in_use, 0u);
+}
+
+// With a reference, whose states are written to a file on the way.
+TEST_P(DeviceEvaluation, TheDivergenceOfTheHost) {
+  const test::DeviceDouble device;
   const CheckpointSource other(model_folder(std::string(GetParam()).starts_with("opt") ? "opt" : "llama_mha"));
   if (other.config().vocab_size != source_.config().vocab_size) GTEST_SKIP() << "no model of the same vocabulary";
   const Reference on_host{&other, FinalStates::of(other, windows_, *host_, options("host"))};
