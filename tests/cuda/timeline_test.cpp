@@ -17,6 +17,7 @@ namespace {
 using namespace std::chrono_literals;
 
 TEST(Timeline, SpansOfABackend) {
+  const auto before = std::chrono::steady_clock::now();
   const auto backend = make_cuda_on_cpu_backend();
   const Matrix w = Matrix::zeros(3, 5);
   { const auto unheard = backend->span("before"); }
@@ -36,12 +37,13 @@ TEST(Timeline, SpansOfABackend) {
   EXPECT_EQ(block.what, "block 0");
   EXPECT_EQ(transfer.stream, "transfer");
   EXPECT_EQ(transfer.what, "3 x 5");
-  // The pauses are at least as long as asked for; seconds, not milliseconds.
+  const std::chrono::duration<double> all = std::chrono::steady_clock::now() - before;
+  // The pauses are at least as long as asked for, and nothing is longer than the whole.
   EXPECT_GE(block.start_s, 0);
   EXPECT_GE(transfer.start_s, block.start_s + 0.019);
   EXPECT_GE(transfer.end_s, transfer.start_s);
   EXPECT_GE(block.end_s, transfer.end_s + 0.019);
-  EXPECT_LT(block.end_s, 60);
+  EXPECT_LE(block.end_s, all.count() + 1e-3);  // events are in single precision
   backend->record_timeline(true);
   EXPECT_TRUE(backend->timeline().empty());
   backend->record_timeline(false);

@@ -25,6 +25,11 @@ constexpr const char* kGptq =
 constexpr const char* kByActivation =
     "{quantizer: {type: uniform, bits: 3}, compensator: gptq, column_order: activation, segment_columns: 16, block_columns: "
     "32, dead_columns: zero}";
+// Statistics of columns that change from block to block.
+constexpr const char* kCompensatedSage =
+    "{saliency: sigma, threshold: {type: fixed, ratio: 0.05}, grouping: {type: kmeans, groups: 3}, quantizer: binary, "
+    "salient_quantizer: multibit,"
+    " compensator: gptq, segment_columns: 16, block_columns: 16}";
 constexpr const char* kRotated =
     "{transform: hadamard, quantizer: {type: uniform, bits: 3}, compensator: gptq, segment_columns: 16, block_columns: 32}";
 
@@ -95,22 +100,25 @@ TEST_F(DeviceQuantization, Calibrated) {
 
 // During calibration a device is sent sequences and blocks; operations find everything there.
 TEST_F(DeviceQuantization, CalibrationSendsNothingForSingleCalls) {
-  const test::DeviceDouble device;
-  const CalibrationJob job{test::draw(source_.config().vocab_size, config_.samples, config_.length_tokens, 1), config_};
-  CalibrationPass pass(source_, job, device, "", [](int, BlockWeights&) {});
-  std::map<std::string, int64_t> columns;
-  const Family& family = find_family(source_.config());
-  for (const LinearSite& s : linear_sites(family, source_.config()))
-    if (s.layer == 0) columns[s.group] = s.cols;
-  for (int layer = 0; layer < source_.config().layers; ++layer)
-    EXPECT_EQ(pass.collect(layer, columns).size(), columns.size());
-  EXPECT_TRUE(device.host_bytes().empty()) << device.host_bytes().begin()->first;
+  for (const Propagation propagation : {Propagation::kQuantized, Propagation::kOriginal}) {
+    config_.propagation = propagation;
+    const test::DeviceDouble device;
+    const CalibrationJob job{test::draw(source_.config().vocab_size, config_.samples, config_.length_tokens, 1), config_};
+    CalibrationPass pass(source_, job, device, "", [](int, BlockWeights&) {});
+    std::map<std::string, int64_t> columns;
+    const Family& family = find_family(source_.config());
+    for (const LinearSite& s : linear_sites(family, source_.config()))
+      if (s.layer == 0) columns[s.group] = s.cols;
+    for (int layer = 0; layer < source_.config().layers; ++layer)
+      EXPECT_EQ(pass.collect(layer, columns).size(), columns.size());
+    EXPECT_TRUE(device.host_bytes().empty()) << device.host_bytes().begin()->first;
+  }
 }
 
 // The weights of a matrix go over once, however many operations look at them; so do those of its segments.
 TEST_F(DeviceQuantization, MatricesGoOverOnce) {
   const test::Layer layer(48, 64, 3);
-  for (const char* pipeline : {test::kSage, kByActivation, kRotated}) {
+  for (const char* pipeline : {test::kSage, kByActivation, kRotated, kCompensatedSage}) {
     SCOPED_TRACE(pipeline);
     const test::DeviceDouble device;
     const PipelineFactory f = test::factory(pipeline);
