@@ -8,6 +8,7 @@
 // be called from several threads at once.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "core/tensor/mask.h"
+#include "core/tensor/units.h"
 #include "core/tensor/view.h"
 #include "core/util/large_blocks.h"
 
@@ -69,6 +71,33 @@ struct MagnitudeHistogram {
   std::vector<double> sum;     // sum |w| per bin
   std::vector<double> sq_sum;  // sum w^2 per bin
 };
+
+// Residual binarization of units of weights: order by order a sign of what is left, around its mean.
+struct ResidualRule {
+  static constexpr int kMostOrders = 4;
+  int order = 1;              // signs per weight, 1 .. kMostOrders
+  bool centered = true;       // false: every mean is 0
+  bool merge_means = true;    // the decoder adds one number, the sum of all means
+  bool keep_zero = false;     // sgn(0) = 0; else +1
+  bool half_numbers = true;   // parameters are rounded to FP16 (round_to_finite_half)
+};
+struct ResidualLevels {
+  std::array<float, ResidualRule::kMostOrders> scale{};   // alpha_o
+  std::array<float, ResidualRule::kMostOrders> center{};  // mu_o, which signs are taken around; not rounded when merged
+  std::array<float, ResidualRule::kMostOrders> mean{};    // what a decoder adds: mu_o, or their sum in the first
+  int64_t count = 0;                                      // owned weights of the unit; all else is 0 when there are none
+};
+
+// Ways to divide every row of a matrix into two parts, ascending. Trial t: the weights with key < cuts[t] and the others.
+struct SplitTrials {
+  std::span<const float> cuts;
+  std::span<const float> column_keys;    // the key of a weight is its column's; empty: it is the weight's magnitude
+  const SaliencyMask* apart = nullptr;   // salient weights belong to neither part; each row's are binarized twice, by themselves
+  int order = 1;                         // how many times either part is binarized, 1 or 2
+  bool centered = true;                  // every binarization subtracts the mean first
+};
+
+class BlockCoder;
 
 struct AttentionShape {
   int heads = 0;
@@ -128,7 +157,23 @@ class Backend {
   virtual void assign_by_magnitude(WeightView w, std::span<const float> cuts, uint8_t* out) const = 0;
   // Moments per group over the owned weights, out.size() == groups.groups. The deviation center is 0.
   virtual void group_moments(WeightView w, const Selection& own, const GroupMap& groups, std::span<Moments> out) const = 0;
-  // sum (a - b)^2 over all elements, and over owned elements.
+  // Moments of w - center_u (the difference in double) over the owned weights of every unit. center: one per unit, or empty for 0.
+  virtual void unit_moments(WeightView w, const Selection& own, const ScaleUnits& units, std::span<const float> center,
+                            std::span<Moments> out) const = 0;
+  // The levels of every unit, order by order, with r = w - S and S what the orders before made of w:
+  //   mu_o = mean of r (0 unless centered),  alpha_o = mean of |r - mu_o|,  S += mu_o + alpha_o sgn(r - mu_o)
+  // Sums in double, the rest in float in this order; mu_o and alpha_o are rounded as they will be stored before they are used.
+  // units are by row. Returns sum (w - what)^2 over the owned weights, what as a decoder makes it. Not finite if a weight is not.
+  virtual double residual_binarize(WeightView w, const Selection& own, const ScaleUnits& units, const ResidualRule& rule,
+                                   std::span<ResidualLevels> levels) const = 0;
+  // errors[t] = sum over rows of the squared errors of masked residual binarization (kernels/cpu/binarization_error.h) of both
+  // parts of the row, and of the weights apart. upper_count[t]: weights with key >= cuts[t]. Trials that divide the rows alike get
+  // the same error, to the last bit, and an exact fit gets 0.
+  virtual void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
+                            std::span<int64_t> upper_count) const = 0;
+  // Backends that code weights, and correct columns for the errors of others, beside the host.
+  virtual const BlockCoder* block_coder() const { return nullptr; }
+  // sum (a - b)^2 over all elements.
   virtual double squared_distance(WeightView a, WeightView b) const = 0;
   // Orthonormal Walsh-Hadamard transform of every row in place; cols is a power of two. y = H x / sqrt(n).
   virtual void hadamard_rows(View<float> w) const = 0;

@@ -1,6 +1,7 @@
 // IEEE half precision and bfloat16 <-> float, round to nearest even. Scalar and exact; kernels/cpu has the vector versions.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 
@@ -39,5 +40,9 @@ inline uint16_t float_to_bfloat16(float f) {
 }
 
 inline float round_to_half(float f) { return half_to_float(float_to_half(f)); }
+
+inline constexpr float kLargestHalf = 65504.0f;
+// Numbers beyond the largest half become it, not an infinity. NaN stays NaN.
+inline float round_to_finite_half(float f) { return round_to_half(std::clamp(f, -kLargestHalf, kLargestHalf)); }
 
 }  // namespace sage

@@ -25,6 +25,12 @@ class CpuBackend final : public Backend {
   MagnitudeHistogram magnitude_histogram(WeightView w, const Selection& own, int shift) const override;
   void assign_by_magnitude(WeightView w, std::span<const float> cuts, uint8_t* out) const override;
   void group_moments(WeightView w, const Selection& own, const GroupMap& groups, std::span<Moments> out) const override;
+  void unit_moments(WeightView w, const Selection& own, const ScaleUnits& units, std::span<const float> center,
+                    std::span<Moments> out) const override;
+  double residual_binarize(WeightView w, const Selection& own, const ScaleUnits& units, const ResidualRule& rule,
+                           std::span<ResidualLevels> levels) const override;
+  void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
+                    std::span<int64_t> upper_count) const override;
   double squared_distance(WeightView a, WeightView b) const override;
   void hadamard_rows(View<float> w) const override;
 

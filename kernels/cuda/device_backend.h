@@ -12,6 +12,7 @@
 #include <string>
 
 #include "core/backend/backend.h"
+#include "core/backend/block_coder.h"
 #include "kernels/cuda/api.h"
 #include "kernels/cuda/blas.h"
 #include "kernels/cuda/device_memory.h"
@@ -36,7 +37,7 @@ struct DeviceSizes {
 
 class Call;
 
-class DeviceBackend final : public Backend {
+class DeviceBackend final : public Backend, public BlockCoder {
  public:
   // Takes device 0. ResourceError: no device, or one that is too old.
   DeviceBackend(std::unique_ptr<Api> api, KernelTable kernels, Precision precision, DeviceSizes sizes = {});
@@ -63,6 +64,15 @@ class DeviceBackend final : public Backend {
   MagnitudeHistogram magnitude_histogram(WeightView w, const Selection& own, int shift) const override;
   void assign_by_magnitude(WeightView w, std::span<const float> cuts, uint8_t* out) const override;
   void group_moments(WeightView w, const Selection& own, const GroupMap& groups, std::span<Moments> out) const override;
+  void unit_moments(WeightView w, const Selection& own, const ScaleUnits& units, std::span<const float> center,
+                    std::span<Moments> out) const override;
+  double residual_binarize(WeightView w, const Selection& own, const ScaleUnits& units, const ResidualRule& rule,
+                           std::span<ResidualLevels> levels) const override;
+  void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
+                    std::span<int64_t> upper_count) const override;
+  const BlockCoder* block_coder() const override { return this; }
+  void code_block(const BlockCoding& block, WeightView w, View<float> decoded, View<uint8_t> symbols,
+                  View<float> error) const override;
   double squared_distance(WeightView a, WeightView b) const override;
   void hadamard_rows(View<float> w) const override;
 

@@ -7,9 +7,12 @@
 
 #include "kernels/cuda/attention_kernels.h"
 #include "kernels/cuda/calibration_kernels.h"
+#include "kernels/cuda/coding_kernels.h"
+#include "kernels/cuda/fit_kernels.h"
 #include "kernels/cuda/forward_kernels.h"
 #include "kernels/cuda/head_kernels.h"
 #include "kernels/cuda/packed_kernels.h"
+#include "kernels/cuda/split_kernels.h"
 #include "kernels/cuda/statistics_kernels.h"
 
 namespace sage::cuda {
@@ -19,6 +22,9 @@ struct KernelTable {
   AttentionKernels attention;
   HeadKernels head;
   StatisticsKernels statistics;
+  FitKernels fits;
+  SplitKernels splits;
+  CodingKernels coding;
   CalibrationKernels calibration;
   PackedKernels packed;
 };

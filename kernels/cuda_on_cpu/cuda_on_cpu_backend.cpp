@@ -5,8 +5,9 @@
 namespace sage {
 
 cuda::KernelTable cuda::emulated_kernels() {
-  return {emulated_forward_kernels(), emulated_attention_kernels(), emulated_head_kernels(), emulated_statistics_kernels(),
-          emulated_calibration_kernels(), emulated_packed_kernels()};
+  return {emulated_forward_kernels(),    emulated_attention_kernels(),   emulated_head_kernels(),
+          emulated_statistics_kernels(), emulated_fit_kernels(),         emulated_split_kernels(),
+          emulated_coding_kernels(),     emulated_calibration_kernels(), emulated_packed_kernels()};
 }
 
 std::unique_ptr<Backend> make_cuda_on_cpu_backend(cuda::Precision precision) {

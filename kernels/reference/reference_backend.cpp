@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/reference/quantization.h"
 #include "kernels/shapes.h"
 
 namespace sage {
@@ -29,7 +30,7 @@ double dot(const float* a, const float* b, int64_t n) {
   return s;
 }
 
-class ReferenceBackend final : public Backend {
+class ReferenceBackend final : public Backend, public BlockCoder {
  public:
   std::string name() const override { return "reference"; }
   std::string description() const override { return "plain loops, double sums, 1 thread"; }
@@ -133,6 +134,24 @@ class ReferenceBackend final : public Backend {
     for (int64_t i = 0; i < w.rows; ++i)
       for (int64_t j = 0; j < w.cols; ++j)
         if (own.owns(i, j)) add_to(out[groups.at(i, j)], w(i, j));
+  }
+
+  void unit_moments(WeightView w, const Selection& own, const ScaleUnits& units, std::span<const float> center,
+                    std::span<Moments> out) const override {
+    reference::unit_moments(w, own, units, center, out);
+  }
+  double residual_binarize(WeightView w, const Selection& own, const ScaleUnits& units, const ResidualRule& rule,
+                           std::span<ResidualLevels> levels) const override {
+    return reference::residual_binarize(w, own, units, rule, levels);
+  }
+  void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
+                    std::span<int64_t> upper_count) const override {
+    reference::split_errors(x, trials, errors, upper_count);
+  }
+  const BlockCoder* block_coder() const override { return this; }
+  void code_block(const BlockCoding& block, WeightView w, View<float> decoded, View<uint8_t> symbols,
+                  View<float> error) const override {
+    reference::code_block(block, w, decoded, symbols, error);
   }
 
   double squared_distance(WeightView a, WeightView b) const override {

@@ -5,9 +5,9 @@
 #include <cstdlib>
 
 #include "strategies/quantizer/finite.h"
-#include "strategies/quantizer/owned.h"
+#include "core/tensor/owned.h"
 #include "strategies/quantizer/stored.h"
-#include "strategies/quantizer/units.h"
+#include "core/tensor/units.h"
 
 namespace sage {
 namespace {

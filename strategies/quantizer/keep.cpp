@@ -1,7 +1,7 @@
 #include "strategies/quantizer/keep.h"
 
 #include "strategies/quantizer/finite.h"
-#include "strategies/quantizer/owned.h"
+#include "core/tensor/owned.h"
 #include "strategies/quantizer/stored.h"
 
 namespace sage {

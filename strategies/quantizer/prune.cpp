@@ -1,7 +1,7 @@
 #include "strategies/quantizer/prune.h"
 
 #include "strategies/quantizer/finite.h"
-#include "strategies/quantizer/owned.h"
+#include "core/tensor/owned.h"
 
 namespace sage {
 namespace {

@@ -6,10 +6,10 @@
 #include <string>
 
 #include "strategies/quantizer/finite.h"
-#include "strategies/quantizer/owned.h"
+#include "core/tensor/owned.h"
 #include "strategies/quantizer/stored.h"
 #include "strategies/quantizer/ternary_sign.h"
-#include "strategies/quantizer/units.h"
+#include "core/tensor/units.h"
 
 namespace sage {
 namespace {

@@ -7,16 +7,16 @@
 #include <limits>
 
 #include "core/strategy/planes.h"
+#include "core/util/half.h"
 
 namespace sage {
 
-inline constexpr float kLargestHalf = 65504.0f;
 inline constexpr float kSmallestHalf = 0x1p-24f;
 
 // A parameter as stored. FP16 overflow would decode to infinity, so it saturates.
 inline float stored_number(double v, Numerics numerics) {
   const float f = static_cast<float>(v);
-  return numerics == Numerics::kPacked ? store_round(std::clamp(f, -kLargestHalf, kLargestHalf), numerics) : f;
+  return numerics == Numerics::kPacked ? round_to_finite_half(f) : f;
 }
 
 // A parameter weights are divided by: positive, and still positive once stored.

@@ -5,7 +5,7 @@
 #include <span>
 
 #include "strategies/quantizer/finite.h"
-#include "strategies/quantizer/owned.h"
+#include "core/tensor/owned.h"
 #include "strategies/quantizer/stored.h"
 
 namespace sage {

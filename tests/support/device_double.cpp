@@ -229,6 +229,28 @@ void DeviceDouble::group_moments(WeightView w, const Selection& own, const Group
   Use use(*this, "group_moments");
   use.compute().group_moments(use.in(w), own, groups, out);
 }
+void DeviceDouble::unit_moments(WeightView w, const Selection& own, const ScaleUnits& units, std::span<const float> center,
+                                std::span<Moments> out) const {
+  Use use(*this, "unit_moments");
+  use.compute().unit_moments(use.in(w), own, units, center, out);
+}
+double DeviceDouble::residual_binarize(WeightView w, const Selection& own, const ScaleUnits& units, const ResidualRule& rule,
+                                       std::span<ResidualLevels> levels) const {
+  Use use(*this, "residual_binarize");
+  return use.compute().residual_binarize(use.in(w), own, units, rule, levels);
+}
+void DeviceDouble::split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
+                                std::span<int64_t> upper_count) const {
+  Use use(*this, "split_errors");
+  use.compute().split_errors(use.in(x), trials, errors, upper_count);
+}
+void DeviceDouble::code_block(const BlockCoding& block, WeightView w, View<float> decoded, View<uint8_t> symbols,
+                              View<float> error) const {
+  Use use(*this, "code_block");
+  BlockCoding opened = block;
+  opened.u = use.in(block.u);
+  use.compute().block_coder()->code_block(opened, use.in(w), use.inout(decoded), symbols, use.inout(error));
+}
 double DeviceDouble::squared_distance(WeightView a, WeightView b) const {
   Use use(*this, "squared_distance");
   return use.compute().squared_distance(use.in(a), use.in(b));

@@ -8,7 +8,8 @@ namespace sage {
 
 cuda::KernelTable cuda::compiled_kernels() {
   return {compiled_forward_kernels(),    compiled_attention_kernels(),   compiled_head_kernels(),
-          compiled_statistics_kernels(), compiled_calibration_kernels(), compiled_packed_kernels()};
+          compiled_statistics_kernels(), compiled_fit_kernels(),         compiled_split_kernels(),
+          compiled_coding_kernels(),     compiled_calibration_kernels(), compiled_packed_kernels()};
 }
 
 CudaBuild cuda_build() { return {true, SAGE_CUDA_TOOLKIT, SAGE_CUDA_COMPILED_FOR, cuda::driver_version()}; }

@@ -1,4 +1,4 @@
-#include "strategies/quantizer/units.h"
+#include "core/tensor/units.h"
 
 #include <algorithm>
 

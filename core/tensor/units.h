@@ -17,6 +17,7 @@ class ScaleUnits {
   bool by_row() const { return by_row_; }
   int64_t per_row() const { return groups_; }  // units of one row when by_row
   int64_t count() const { return by_row_ ? rows_ * groups_ : groups_; }
+  const GroupMap* map() const { return map_; }  // whose labels tell units of a row apart; null: one for all
   // units[j - first] = unit of weight (i, j), first <= j < last.
   void fill(int64_t i, int64_t first, int64_t last, uint32_t* units) const;
 

@@ -1,4 +1,4 @@
-#include "strategies/quantizer/owned.h"
+#include "core/tensor/owned.h"
 
 namespace sage {
 

@@ -1,0 +1,3 @@
+#include "kernels/cuda/launch/splits.inl"
+
+sage::cuda::SplitKernels sage::cuda::compiled_split_kernels() { return KX_NAMESPACE::split_kernels(); }
