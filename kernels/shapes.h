@@ -7,6 +7,7 @@
 #include <span>
 
 #include "core/backend/backend.h"
+#include "core/backend/block_coder.h"
 #include "core/util/errors.h"
 
 namespace sage::shapes {
@@ -83,6 +84,33 @@ inline void attention(WeightView q, WeightView k, WeightView v, const AttentionS
   require(q.cols == int64_t{s.heads} * s.head_dim && same(q, out) && k.cols == int64_t{s.kv_heads} * s.head_dim && same(k, v) &&
               k.rows == q.rows,
           "attention", "q, out[T x heads*head_dim] and k, v[T x kv_heads*head_dim]");
+}
+// The planes of symbols of a block.
+inline int64_t code_block(const BlockCoding& block, WeightView w, View<float> decoded, View<uint8_t> symbols,
+                          View<float> error) {
+  constexpr const char* kOperation = "code_block";
+  const int64_t k = w.cols;
+  require(static_cast<int64_t>(block.columns.size()) == k && k <= BlockCoder::kMostColumns, kOperation,
+          "one entry per column, and at most 1024 columns");
+  int64_t planes = 1;
+  for (const ElementCode& code : block.codes) {
+    require(code.planes >= 1 && code.planes <= ElementCode::kMostPlanes, kOperation, "codes of 1 to 4 planes");
+    planes = code.planes > planes ? code.planes : planes;
+    require(code.own.mask != nullptr && code.own.rows() == w.rows && code.units != nullptr &&
+                static_cast<int64_t>(code.parameters.size()) == code.units->count() * code.parameters_per_unit(),
+            kOperation, "codes with a selection of as many rows, and parameters for every unit");
+  }
+  for (const auto& slots : block.columns)
+    for (const CodedColumn& slot : slots)
+      require(slot.code < static_cast<int>(block.codes.size()) &&
+                  (slot.code < 0 || (slot.column >= 0 && slot.column < block.codes[static_cast<size_t>(slot.code)].own.cols())),
+              kOperation, "columns of the codes that are given");
+  require(same(w, decoded) && symbols.rows == w.rows && symbols.cols == planes * k, kOperation,
+          "decoded values like the weights, and a byte per weight and plane");
+  const bool corrected = block.correction != Correction::kNone;
+  require(!corrected || (same(w, error) && block.u.rows == k && block.u.cols == k), kOperation,
+          "an error like the weights and the factor of the block");
+  return planes;
 }
 inline void outer(std::span<const float> u, std::span<const float> e, View<float> x) {
   require(static_cast<int64_t>(u.size()) == x.rows && static_cast<int64_t>(e.size()) == x.cols, "subtract_outer",

@@ -6,7 +6,8 @@
 //   the block is coded: column by column with corrections inside the block (GPTQ), or at once
 //   E = what the compensator says the block leaves;  W[:, b:] -= E U[a:b, b:];  loss += 1/2 sum E^2
 // Column by column, rows are independent: tiles of rows are transposed, so that a column is contiguous, and run on threads of
-// their own. The result is the same for any number of threads.
+// their own. The result is the same for any number of threads. A backend that codes blocks itself (block_coder.h) gets those whose
+// quantizers it can code, in its own memory: weights, errors and products then stay there, codes and decoded values come back.
 //
 // Cost of compensation: n m k operations inside blocks, n m^2 in the products between them.
 #pragma once
@@ -17,6 +18,7 @@
 
 #include "core/pipeline/pipeline.h"
 #include "core/pipeline/segments.h"
+#include "core/pipeline/work_matrix.h"
 
 namespace sage {
 
@@ -30,7 +32,7 @@ struct ColumnCoderJob {
   const Pipeline& pipeline;
   const Backend& backend;
   WeightView weights;                // n x m, columns in the order they are worked through
-  View<float> work;                  // the same memory where a compensator runs, which changes it; else empty
+  WorkMatrix* work;                  // the same weights where a compensator runs, which changes them; else null
   std::span<const int64_t> order;    // position -> column
   WeightView factor;                 // U in that order; empty without a compensator
   std::vector<CodedSegment>& unsalient;

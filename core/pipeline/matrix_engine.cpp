@@ -179,9 +179,9 @@ class MatrixCoder {
     make_segments();
 
     fit_upfront();
-    ColumnCoderJob coding{p_, backend_, weights_, {}, order_, {}, unsalient_, salient_, {}, decoded_.view()};
+    ColumnCoderJob coding{p_, backend_, weights_, nullptr, order_, {}, unsalient_, salient_, {}, decoded_.view()};
     if (p_.compensator->needs_calibration()) {
-      coding.work = work_.view();
+      coding.work = &work_;
       coding.factor = calibration.upper();
     }
     coding.fit_segments = [this](int64_t first, int64_t last) { fit_due(first, last); };
@@ -212,16 +212,17 @@ class MatrixCoder {
       cleaned_ = weights_ = original_;
       return;
     }
-    work_ = Matrix(original_.rows, original_.cols);
-#pragma omp parallel for schedule(static) if (work_.size() > 1 << 14)
-    for (int64_t i = 0; i < work_.rows(); ++i)
-      for (int64_t k = 0; k < work_.cols(); ++k) work_(i, k) = original_(i, order_[static_cast<size_t>(k)]);
+    work_ = WorkMatrix(original_.rows, original_.cols);
+    const View<float> work = work_.host();
+#pragma omp parallel for schedule(static) if (work.size() > 1 << 14)
+    for (int64_t i = 0; i < work.rows; ++i)
+      for (int64_t k = 0; k < work.cols; ++k) work(i, k) = original_(i, order_[static_cast<size_t>(k)]);
     position_.resize(order_.size());
     for (size_t k = 0; k < order_.size(); ++k) position_[static_cast<size_t>(order_[k])] = static_cast<int64_t>(k);
     if (zero)
       for (const int32_t c : calibration_->dead())
-        for (int64_t i = 0; i < work_.rows(); ++i) work_(i, position_[static_cast<size_t>(c)]) = 0;
-    weights_ = work_.view();
+        for (int64_t i = 0; i < work.rows; ++i) work(i, position_[static_cast<size_t>(c)]) = 0;
+    weights_ = work;
     // Upfront fits on cleaned weights run before compensation begins: they may read the working copy where it is in stored order.
     if (!permuted) {
       cleaned_ = weights_;
@@ -257,9 +258,18 @@ class MatrixCoder {
   }
 
   // The columns of a set as they are at the moment the scope says, in stored order.
-  WeightView weights_of(const ColumnSet& set, Scope::Weights when, Matrix& storage) const {
+  WeightView weights_of(const ColumnSet& set, Scope::Weights when, Matrix& storage) {
     if (when == Scope::Weights::kOriginal) return set.gather(original_, storage);
     if (when == Scope::Weights::kCleaned) return set.gather(cleaned_, storage);
+    if (work_.on_device() && set.size() > 0) {
+      int64_t first = weights_.cols, last = 0;
+      for (const int64_t c : set.columns()) {
+        const int64_t at = position_[static_cast<size_t>(c)];
+        first = std::min(first, at);
+        last = std::max(last, at + 1);
+      }
+      work_.read_back(backend_, first, last);
+    }
     if (!p_.activation_order) return set.gather(weights_, storage);
     storage = Matrix(weights_.rows, set.size());
     for (int64_t i = 0; i < storage.rows(); ++i)
@@ -273,7 +283,7 @@ class MatrixCoder {
     std::vector<float> diagonal, inverse_diagonal;
     std::optional<BlockContext> ctx;
   };
-  void open(SegmentContext& s, const ColumnSet& set, Scope::Weights when) const {
+  void open(SegmentContext& s, const ColumnSet& set, Scope::Weights when) {
     s.diagonal = set.gather(calibration_->diagonal());
     s.inverse_diagonal = set.gather(calibration_->inverse_diagonal());
     s.ctx.emplace(context(weights_of(set, when, s.storage), set.first()));
@@ -281,7 +291,8 @@ class MatrixCoder {
     // changes between fits but not during one.
     const WeightView v = s.ctx->weights;
     const std::less<> before;
-    const bool in_work = !before(v.data, work_.data()) && before(v.data, work_.data() + work_.size());
+    const View<float> work = work_.host();
+    const bool in_work = !before(v.data, work.data) && before(v.data, work.data + work.size());
     if (s.storage.size() > 0 || in_work) s.held = hold(backend_, v);
     s.ctx->factor_diagonal = s.diagonal;
     s.ctx->inverse_diagonal = s.inverse_diagonal;
@@ -417,7 +428,8 @@ class MatrixCoder {
   const Backend& backend_;
   Trace& trace_;
   PlaneWriter writer_;
-  Matrix decoded_, work_, cleaned_storage_;
+  Matrix decoded_, cleaned_storage_;
+  WorkMatrix work_;
   HeldMemory held_cleaned_;
   std::unique_ptr<FittedTransform> transform_;
   const Calibration* calibration_ = nullptr;

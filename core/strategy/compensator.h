@@ -9,6 +9,7 @@
 
 #include <span>
 
+#include "core/backend/block_coder.h"
 #include "core/strategy/context.h"
 
 namespace sage {
@@ -18,8 +19,10 @@ class Compensator {
   virtual ~Compensator() = default;
   // False for `none`: the engine then does none of the above.
   virtual bool needs_calibration() const { return true; }
-  // True: the engine codes column by column and calls column_done after each. False: block by block, then block_error.
-  virtual bool columnwise() const { return false; }
+  // What error a block of columns leaves (block_coder.h). kColumnwise: the engine codes column by column and calls column_done after
+  // each; otherwise block by block, then block_error. Backends that code blocks themselves do as this says and call neither.
+  virtual Correction correction() const { return Correction::kNone; }
+  bool columnwise() const { return correction() == Correction::kColumnwise; }
 
   // Column c of the block was coded to `decoded`, for some of the rows (others may be at work on other rows). The tile is
   // transposed: tile.row(c) is column c, k x rows. Writes the column's error and corrects tile rows c + 1 .. k - 1.

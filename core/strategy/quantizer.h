@@ -3,8 +3,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "core/backend/block_coder.h"
 #include "core/strategy/context.h"
 #include "core/strategy/planes.h"
 #include "core/tensor/mask.h"
@@ -41,6 +44,11 @@ class FittedQuantizer {
   // owned positions only. Every position is coded exactly once, in any order; threads may code disjoint rows at the same time.
   // A column lies either in rows ld apart or, one value after another, with ld = 1.
   virtual void encode(WeightView w, int64_t first_row, int64_t first_column, View<float> out) = 0;
+  // encode() as data, for backends that code beside the host: the same symbols and values, bit for bit. nullopt: encode() alone can.
+  // Called after start_coding(); valid while this lives.
+  virtual std::optional<ElementCode> element_code() { return std::nullopt; }
+  // What such a backend made of the owned weights of columns first_column, ...: one view per plane, all rows. In place of encode().
+  virtual void place_symbols(std::span<const View<const uint8_t>> /*planes*/, int64_t /*first_column*/) {}
   // Appends this block's planes. Called once, after all columns were coded. Symbols are in row-major order of owned weights.
   virtual void emit(PlaneWriter& writer) = 0;
 };

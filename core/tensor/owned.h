@@ -18,6 +18,7 @@ class OwnedIndex {
  public:
   explicit OwnedIndex(const Selection& own);
 
+  const Selection& own() const { return own_; }
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t total() const { return begin_.back(); }

@@ -6,8 +6,8 @@
 //                      tr(R H R^T) over R = [D, Delta] is least at Delta = -E U_b,rest
 // Both are the same where U_bb is diagonal.
 //
-// Source: BiLLM, arXiv:2402.04291, Alg. 1 and the released code (deliberately without compensation inside blocks). `exact` is the
-// optimal block update, an ablation of ours. Stored: nothing. Cost: n m operations; exact: n m k.
+// Source: BiLLM, arXiv:2402.04291, Alg. 1 and the released code (deliberately without compensation inside blocks). `exact` is
+// the optimal block update, an ablation of ours. Stored: nothing. Cost: n m operations; exact: n m k.
 #pragma once
 
 #include "core/registry/registry.h"
@@ -25,7 +25,9 @@ class BlockCompensation final : public Compensator {
   static Schema<Params> schema() { return {}; }
   explicit BlockCompensation(Params) {}
 
-  void block_error(WeightView u, View<float> weights, WeightView decoded, View<float> error, const Backend& backend) const override;
+  Correction correction() const override { return Correction::kOwn; }
+  void block_error(WeightView u, View<float> weights, WeightView decoded, View<float> error,
+                   const Backend& backend) const override;
 };
 
 class BlockExactCompensation final : public Compensator {
@@ -38,7 +40,9 @@ class BlockExactCompensation final : public Compensator {
   static Schema<Params> schema() { return {}; }
   explicit BlockExactCompensation(Params) {}
 
-  void block_error(WeightView u, View<float> weights, WeightView decoded, View<float> error, const Backend& backend) const override;
+  Correction correction() const override { return Correction::kBlock; }
+  void block_error(WeightView u, View<float> weights, WeightView decoded, View<float> error,
+                   const Backend& backend) const override;
 };
 
 }  // namespace sage

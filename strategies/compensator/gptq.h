@@ -4,9 +4,9 @@
 // inside the block at once, and for the columns after the block together (compensator.h): E U_b,rest.
 //
 // Source: GPTQ, arXiv:2210.17323, Alg. 1 (lazy batches); PB-LLM, arXiv:2310.00034, uses the same loop. In FP32 in the released
-// code's order of operations. Stored: nothing. Cost: n m k operations for blocks of k columns, in vector code, and n m^2 in products.
-// Not for: quantizers that fix their parameters to signs of the weights before compensation moves them far (1 bit): errors pile up
-// in late columns.
+// code's order of operations. Stored: nothing. Cost: n m k operations for blocks of k columns, in vector code, and n m^2 in
+// products. Not for: quantizers that fix their parameters to signs of the weights before compensation moves them far (1 bit):
+// errors pile up in late columns.
 #pragma once
 
 #include "core/registry/registry.h"
@@ -24,7 +24,7 @@ class GptqCompensation final : public Compensator {
   static Schema<Params> schema() { return {}; }
   explicit GptqCompensation(Params) {}
 
-  bool columnwise() const override { return true; }
+  Correction correction() const override { return Correction::kColumnwise; }
   void column_done(WeightView u, int64_t c, View<float> tile, std::span<const float> decoded, std::span<float> error,
                    const Backend& backend) const override;
 };

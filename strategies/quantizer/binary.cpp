@@ -4,10 +4,11 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "strategies/quantizer/finite.h"
 #include "core/tensor/owned.h"
-#include "strategies/quantizer/stored.h"
 #include "core/tensor/units.h"
+#include "strategies/quantizer/finite.h"
+#include "strategies/quantizer/place_plane.h"
+#include "strategies/quantizer/stored.h"
 
 namespace sage {
 namespace {
@@ -227,6 +228,25 @@ class FittedBinary final : public FittedQuantizer {
     }
   }
 
+  std::optional<ElementCode> element_code() override {
+    if (p_.scale == BinaryScale::kRank1) return std::nullopt;
+    element_parameters_.clear();
+    for (size_t u = 0; u < parameters_.scale.size(); ++u) {
+      const float shift = p_.mean_shift ? parameters_.shift[u] : 0.0f;
+      element_parameters_.insert(element_parameters_.end(), {parameters_.scale[u], shift, shift});
+    }
+    element_parameters_.resize(static_cast<size_t>(units_.count()) * 3);  // nothing was fitted where nothing is owned
+    ElementCode code;
+    code.plain = !p_.mean_shift;
+    code.own = index_.own();
+    code.units = &units_;
+    code.parameters = element_parameters_;
+    return code;
+  }
+  void place_symbols(std::span<const View<const uint8_t>> planes, int64_t first_column) override {
+    place_plane(index_, planes[0], first_column, symbols_);
+  }
+
   void emit(PlaneWriter& writer) override {
     if (index_.total() == 0) return;
     write_units(writer, kScales, Role::kScale, parameters_.scale, p_.scale == BinaryScale::kRank1 ? 1 : units_.per_row());
@@ -288,6 +308,7 @@ class FittedBinary final : public FittedQuantizer {
   BinaryParameters parameters_;
   double squared_error_ = 0;
   std::vector<uint8_t> symbols_;
+  std::vector<float> element_parameters_;  // of element_code()
 };
 
 // The inverse of write_units.

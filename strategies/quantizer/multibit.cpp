@@ -4,8 +4,10 @@
 #include <array>
 #include <cmath>
 
-#include "strategies/quantizer/finite.h"
 #include "core/tensor/owned.h"
+#include "core/tensor/units.h"
+#include "strategies/quantizer/finite.h"
+#include "strategies/quantizer/place_plane.h"
 #include "strategies/quantizer/stored.h"
 
 namespace sage {
@@ -51,7 +53,11 @@ double squared_error(std::span<const double> x, double s, bool midrise, double t
 class FittedMultibit final : public FittedQuantizer {
  public:
   FittedMultibit(const Multibit::Params& p, const BlockContext& ctx, const Selection& own, double threshold)
-      : p_(p), levels_(1 << (p.bits - 1)), index_(own), steps_(static_cast<size_t>(own.rows())) {
+      : p_(p),
+        levels_(1 << (p.bits - 1)),
+        index_(own),
+        units_("multibit", GroupMap::single(own.rows(), own.cols()), true, false),
+        steps_(static_cast<size_t>(own.rows())) {
     if (p_.grid == MultibitGrid::kOffset) offset_ = stored_number(threshold, ctx.numerics);
     const bool midrise = p_.grid == MultibitGrid::kMidrise;
     const int64_t rows = own.rows();
@@ -115,6 +121,22 @@ class FittedMultibit final : public FittedQuantizer {
     }
   }
 
+  std::optional<ElementCode> element_code() override {
+    ElementCode code;
+    code.kind = ElementCode::Kind::kSteps;
+    code.midrise = p_.grid == MultibitGrid::kMidrise;
+    code.shifted = p_.grid == MultibitGrid::kOffset;
+    code.largest = static_cast<float>(levels_ - 1);
+    code.offset = offset_;
+    code.own = index_.own();
+    code.units = &units_;
+    code.parameters = steps_;
+    return code;
+  }
+  void place_symbols(std::span<const View<const uint8_t>> planes, int64_t first_column) override {
+    place_plane(index_, planes[0], first_column, symbols_);
+  }
+
   void emit(PlaneWriter& writer) override {
     if (index_.total() == 0) return;
     std::vector<float> scales;
@@ -129,6 +151,7 @@ class FittedMultibit final : public FittedQuantizer {
   Multibit::Params p_;
   int levels_;
   OwnedIndex index_;
+  ScaleUnits units_;          // the rows
   std::vector<float> steps_;  // one per row, 0 where nothing is owned
   float offset_ = 0;
   double squared_error_ = 0;

@@ -2,8 +2,10 @@
 
 #include <cmath>
 
-#include "strategies/quantizer/finite.h"
 #include "core/tensor/owned.h"
+#include "core/tensor/units.h"
+#include "strategies/quantizer/finite.h"
+#include "strategies/quantizer/place_plane.h"
 #include "strategies/quantizer/stored.h"
 #include "strategies/quantizer/ternary_sign.h"
 
@@ -28,7 +30,10 @@ inline float value_of(uint8_t symbol, const Levels& l, PbMethod method) {
 class FittedPb final : public FittedQuantizer {
  public:
   FittedPb(const PbBinary::Params& p, const BlockContext& ctx, const Selection& own)
-      : p_(p), index_(own), levels_(static_cast<size_t>(own.rows())) {
+      : p_(p),
+        index_(own),
+        levels_(static_cast<size_t>(own.rows())),
+        units_("pb_binary", GroupMap::single(own.rows(), own.cols()), true, false) {
     const int64_t rows = index_.rows();
     std::vector<double> row_error(static_cast<size_t>(rows));
 #pragma omp parallel for schedule(static) if (ctx.weights.size() > kParallelWeights)
@@ -55,6 +60,25 @@ class FittedPb final : public FittedQuantizer {
         out(t, j - first) = value_of(s, l, p_.method);
       });
     }
+  }
+
+  std::optional<ElementCode> element_code() override {
+    const bool xnor = p_.method == PbMethod::kXnor;
+    element_parameters_.clear();
+    for (const Levels& l : levels_) {
+      element_parameters_.push_back(l.scale);
+      if (xnor) element_parameters_.insert(element_parameters_.end(), {l.mean, l.mean});
+    }
+    ElementCode code;
+    code.kind = xnor ? ElementCode::Kind::kSigns : ElementCode::Kind::kPositive;
+    code.keep_zero = p_.keep_zero;
+    code.own = index_.own();
+    code.units = &units_;
+    code.parameters = element_parameters_;
+    return code;
+  }
+  void place_symbols(std::span<const View<const uint8_t>> planes, int64_t first_column) override {
+    place_plane(index_, planes[0], first_column, symbols_);
   }
 
   void emit(PlaneWriter& writer) override {
@@ -105,6 +129,8 @@ class FittedPb final : public FittedQuantizer {
   std::vector<Levels> levels_;
   double squared_error_ = 0;
   std::vector<uint8_t> symbols_;
+  ScaleUnits units_;                       // the rows
+  std::vector<float> element_parameters_;  // of element_code()
 };
 
 }  // namespace

@@ -5,11 +5,12 @@
 #include <cmath>
 #include <string>
 
-#include "strategies/quantizer/finite.h"
 #include "core/tensor/owned.h"
+#include "core/tensor/units.h"
+#include "strategies/quantizer/finite.h"
+#include "strategies/quantizer/place_plane.h"
 #include "strategies/quantizer/stored.h"
 #include "strategies/quantizer/ternary_sign.h"
-#include "core/tensor/units.h"
 
 namespace sage {
 namespace {
@@ -94,6 +95,25 @@ class FittedResidual final : public FittedQuantizer {
         });
       }
     }
+  }
+
+  std::optional<ElementCode> element_code() override {
+    element_parameters_.clear();
+    for (size_t u = 0; u < levels_.size(); ++u)
+      for (const auto& numbers : {levels_[u].scale, center_[u], levels_[u].mean})
+        element_parameters_.insert(element_parameters_.end(), numbers.begin(), numbers.begin() + p_.order);
+    ElementCode code;
+    code.planes = p_.order;
+    code.keep_zero = p_.keep_zero;
+    code.merged = merged_;
+    code.own = index_.own();
+    code.units = &units_;
+    code.parameters = element_parameters_;
+    return code;
+  }
+  void place_symbols(std::span<const View<const uint8_t>> planes, int64_t first_column) override {
+    for (size_t o = 0; o < static_cast<size_t>(p_.order); ++o)
+      place_plane(index_, planes[o], first_column, symbols_[o]);
   }
 
   void emit(PlaneWriter& writer) override {
@@ -198,6 +218,7 @@ class FittedResidual final : public FittedQuantizer {
   int64_t used_count_ = 0;
   double squared_error_ = 0;
   std::array<std::vector<uint8_t>, ResidualBinary::kMaxOrder> symbols_;
+  std::vector<float> element_parameters_;  // of element_code()
 };
 
 }  // namespace

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <span>
 
-#include "strategies/quantizer/finite.h"
 #include "core/tensor/owned.h"
+#include "core/tensor/units.h"
+#include "strategies/quantizer/finite.h"
+#include "strategies/quantizer/place_plane.h"
 #include "strategies/quantizer/stored.h"
 
 namespace sage {
@@ -112,6 +114,15 @@ struct Groups {
         cols(columns) {}
   int64_t first(int64_t g) const { return g * size; }
   int64_t last(int64_t g) const { return std::min(cols, (g + 1) * size); }
+  GroupMap map(int64_t rows) const {
+    GroupMap m = GroupMap::single(rows, cols);
+    if (per_row < 2) return m;
+    m.shape = LabelShape::kColumn;
+    m.groups = per_row;
+    for (int64_t j = 0; j < cols; ++j)
+      m.label.push_back(static_cast<uint32_t>(j / size));
+    return m;
+  }
 };
 
 class FittedUniform final : public FittedQuantizer {
@@ -170,6 +181,24 @@ class FittedUniform final : public FittedQuantizer {
   void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }
   void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {
     if (w.cols > 0) with_codec(p_, [&](auto codec) { encode_with(codec, w, first_row, first, out); });
+  }
+
+  std::optional<ElementCode> element_code() override {
+    column_groups_ = groups_.map(index_.rows());
+    units_.emplace("uniform", column_groups_, true, true);
+    element_parameters_.clear();
+    for (const Grid& g : grids_)
+      element_parameters_.insert(element_parameters_.end(), {g.scale, g.zero});
+    ElementCode code;
+    code.kind = p_.trits ? ElementCode::Kind::kTrits : ElementCode::Kind::kGrid;
+    code.largest = largest_code(p_);
+    code.own = index_.own();
+    code.units = &*units_;
+    code.parameters = element_parameters_;
+    return code;
+  }
+  void place_symbols(std::span<const View<const uint8_t>> planes, int64_t first_column) override {
+    place_plane(index_, planes[0], first_column, symbols_);
   }
 
   void emit(PlaneWriter& writer) override {
@@ -274,6 +303,10 @@ class FittedUniform final : public FittedQuantizer {
   double squared_error_ = 0;
   std::vector<int64_t> histogram_;
   std::vector<uint8_t> symbols_;
+  // Of element_code().
+  GroupMap column_groups_;
+  std::optional<ScaleUnits> units_;
+  std::vector<float> element_parameters_;
 };
 
 template <class Codec>

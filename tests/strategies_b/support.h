@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -53,6 +56,43 @@ struct Coded {
   PlaneWriter planes{Numerics::kPacked};
 };
 inline constexpr float kUntouched = 12345.5f;
+
+// A quantizer that says as data how it codes must code the same that way, symbols and values.
+inline void expect_same_as_data(const Quantizer& q, const BlockContext& ctx, const Selection& own, const GroupMap& groups,
+                                double threshold, const Matrix& encoded, const PlaneWriter& planes) {
+  const WeightView w = ctx.weights;
+  const std::unique_ptr<FittedQuantizer> fitted = q.fit(ctx, own, groups, threshold);
+  fitted->start_coding();
+  const std::optional<ElementCode> code = fitted->element_code();
+  if (!code) return;
+  constexpr int64_t kBlock = 37;
+  for (int64_t first = 0; first < w.cols; first += kBlock) {
+    const int64_t last = std::min(first + kBlock, w.cols), k = last - first;
+    std::vector<std::array<CodedColumn, 2>> columns(static_cast<size_t>(k));
+    for (int64_t c = 0; c < k; ++c)
+      columns[static_cast<size_t>(c)][own.salient ? 1 : 0] = {0, first + c};
+    Matrix decoded(w.rows, k);
+    std::vector<uint8_t> symbols(static_cast<size_t>(w.rows * k * code->planes));
+    const View<uint8_t> all(symbols.data(), w.rows, k * code->planes);
+    backend().block_coder()->code_block({{&*code, 1}, columns, Correction::kNone, {}}, w.columns(first, last), decoded.view(),
+                                        all, {});
+    for (int64_t i = 0; i < w.rows; ++i)
+      for (int64_t c = 0; c < k; ++c)
+        if (own.owns(i, first + c)) {
+          ASSERT_EQ(std::bit_cast<uint32_t>(decoded(i, c)), std::bit_cast<uint32_t>(encoded(i, first + c)))
+              << i << ", " << first + c;
+        }
+    std::vector<View<const uint8_t>> parts;
+    for (int p = 0; p < code->planes; ++p)
+      parts.emplace_back(all.columns(p * k, (p + 1) * k));
+    fitted->place_symbols(parts, first);
+  }
+  PlaneWriter same(planes.numerics());
+  fitted->emit(same);
+  ASSERT_EQ(same.symbol_planes().size(), planes.symbol_planes().size());
+  for (const auto& [name, p] : planes.symbol_planes())
+    EXPECT_EQ(same.symbol_planes().at(name).symbols, p.symbols) << name;
+}
 
 // Fits, codes, emits and decodes; checks what every quantizer promises.
 inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bool salient, const GroupMap& groups,
@@ -113,6 +153,8 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
   }
   EXPECT_EQ(stored_numbers, numbers);
   EXPECT_EQ(stored_symbols, counted_symbols);
+
+  expect_same_as_data(q, ctx, own, groups, threshold, encoded, out.planes);
 
   out.decoded = Matrix(w.rows, w.cols);
   std::fill_n(out.decoded.data(), out.decoded.size(), kUntouched);

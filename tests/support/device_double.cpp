@@ -77,7 +77,7 @@ class DeviceDouble::Use {
   std::set<const Block*> open_;
 };
 
-DeviceDouble::DeviceDouble(uint64_t total_bytes) : compute_(make_reference_backend()) { use_.total = total_bytes; }
+DeviceDouble::DeviceDouble(uint64_t total_bytes, Coding coding) : compute_(make_reference_backend()), coding_(coding) { use_.total = total_bytes; }
 DeviceDouble::~DeviceDouble() {
   for (const auto& [address, b] : blocks_)
     munmap(b.pages, b.page_bytes + static_cast<size_t>(sysconf(_SC_PAGESIZE)));

@@ -21,7 +21,9 @@ namespace sage::test {
 
 class DeviceDouble final : public Backend, public BlockCoder {
  public:
-  explicit DeviceDouble(uint64_t total_bytes = uint64_t{1} << 30);
+  static constexpr uint64_t kRoomy = uint64_t{1} << 30;
+  enum class Coding { kByDevice, kByHost };  // kByHost: no block_coder()
+  explicit DeviceDouble(uint64_t total_bytes = kRoomy, Coding coding = Coding::kByDevice);
   ~DeviceDouble() override;
 
   // Bytes of matrices in host memory that was not held, by operation: what a real device would have been sent for one call.
@@ -54,7 +56,7 @@ class DeviceDouble final : public Backend, public BlockCoder {
                            std::span<ResidualLevels> levels) const override;
   void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
                     std::span<int64_t> upper_count) const override;
-  const BlockCoder* block_coder() const override { return this; }
+  const BlockCoder* block_coder() const override { return coding_ == Coding::kByDevice ? this : nullptr; }
   void code_block(const BlockCoding& block, WeightView w, View<float> decoded, View<uint8_t> symbols,
                   View<float> error) const override;
   double squared_distance(WeightView a, WeightView b) const override;
@@ -101,6 +103,7 @@ class DeviceDouble final : public Backend, public BlockCoder {
   void end_hold(uint64_t id) const;
 
   const std::unique_ptr<Backend> compute_;
+  const Coding coding_;
   mutable std::recursive_mutex mutex_;  // of everything below; an operation has it while it runs
   mutable std::map<uintptr_t, Block> blocks_;
   mutable std::map<uint64_t, Held> held_;

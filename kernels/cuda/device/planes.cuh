@@ -11,16 +11,9 @@
 // exact and the same for any schedule.
 #pragma once
 
+#include "kernels/cuda/device/unroll.cuh"
 #include "kernels/cuda/packed_kernels.h"
 #include "kernels/cuda_on_cpu/executor/kernel.h"
-
-// On the CPU an unrolled kernel would only take longer to compile.
-#if KX_EMULATED
-#define KX_UNROLL(n)
-#else
-#define KX_PRAGMA(text) _Pragma(#text)
-#define KX_UNROLL(n) KX_PRAGMA(unroll n)
-#endif
 
 namespace KX_NAMESPACE {
 
