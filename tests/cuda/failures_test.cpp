@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -12,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/backend/block_coder.h"
 #include "core/backend/memory.h"
 #include "core/util/errors.h"
 #include "core/util/random.h"
@@ -90,6 +92,48 @@ std::vector<double> script(const Backend& backend) {
   const std::vector<float> u = {1, 2, 3}, e = {0.5f, -1, 2, 4};
   backend.subtract_outer(u, e, device.view());
   keep(to_host(backend, device.view()).view());
+
+  // Coded column by column in two slots, with everything a block can have to send.
+  const SaliencyMask mask = [] {
+    BitMask bits(kPositions, kWidth);
+    bits.set(1, 2);
+    return SaliencyMask::elements(bits);
+  }();
+  GroupMap groups = GroupMap::single(kPositions, kWidth);
+  groups.shape = LabelShape::kElement;
+  groups.groups = 2;
+  groups.element = {0, 1, 0, 1, 1, 1, 0, 0, 0, 1, 1, 0};
+  GroupMap blocks = GroupMap::single(kPositions, kWidth);
+  blocks.shape = LabelShape::kRowBlock;
+  blocks.block = 2;
+  blocks.groups = 2;
+  blocks.label = {0, 1, 1, 0, 0, 1};
+  const ScaleUnits by_group("test", groups, false, true), by_block("test", blocks, true, true);
+  const std::vector<float> scales = {0.5f, 0.1f, 0.1f, 1.5f, 0, 0},
+                           grids = {0.5f, 3, 0.25f, 3, 0.5f, 4, 0.5f, 3, 1, 3, 0.5f, 2};
+  ElementCode signs, grid;
+  signs.own = {&mask, false};
+  signs.units = &by_group;
+  signs.parameters = scales;
+  grid.kind = ElementCode::Kind::kGrid;
+  grid.largest = 7;
+  grid.own = {&mask, true};
+  grid.units = &by_block;
+  grid.parameters = grids;
+  const ElementCode codes[] = {signs, grid};
+  std::vector<std::array<CodedColumn, 2>> columns;
+  for (int64_t c = 0; c < kWidth; ++c)
+    columns.push_back({CodedColumn{0, c}, CodedColumn{1, c}});
+  Matrix triangle = Matrix::zeros(kWidth, kWidth), decoded(kPositions, kWidth), error(kPositions, kWidth);
+  for (int64_t i = 0; i < kWidth; ++i)
+    for (int64_t j = i; j < kWidth; ++j)
+      triangle(i, j) = i == j ? 1.0f : 0.25f;
+  std::vector<uint8_t> symbols(kPositions * kWidth);
+  backend.block_coder()->code_block({codes, columns, Correction::kColumnwise, triangle.view()}, y.view(), decoded.view(),
+                                    {symbols.data(), kPositions, kWidth}, error.view());
+  keep(decoded.view());
+  keep(error.view());
+  out.insert(out.end(), symbols.begin(), symbols.end());
   return out;
 }
 

@@ -278,7 +278,7 @@ def device():
     model = toy_model()
     score = ["--text", "text.txt", "--protocol", "gptq-64", "--windows", 2, "--format", "json"]
     calibrated = ["--set", "calibration.samples=2", "--set", "calibration.length_tokens=32", "--set", f"calibration.dataset={work}/text.txt"]
-    for method, options in (("sage_paper", []), ("rtn", []), ("gptq", calibrated)):
+    for method, options in (("sage_paper", []), ("rtn", []), ("gptq", calibrated), ("billm_released", calibrated), ("pb_llm_g128", calibrated)):
         rows = {}
         for where in ("cpu", "cuda_on_cpu"):
             out = sageptq("run", method, "--model", model, *score, *options, "--device", where, "-o", f"{method}-{where}")
