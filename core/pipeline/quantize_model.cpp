@@ -90,6 +90,7 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     const double started = now_seconds();
     Trace trace(job.trace);
     const Matrix w = job.source.load_linear(site.name);
+    const auto span = job.backend.span(site.name);
     MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .hessian = hessians.of(site), .trace = &trace}, job.backend);
     job.source.release(site.name);
     MatrixReport m;
