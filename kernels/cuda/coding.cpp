@@ -73,31 +73,38 @@ class SecondSlot {
 
 // The labels of single weights, for the columns of the block. Empty when no code has such.
 std::vector<uint8_t> weight_labels(const BlockCoding& block, int64_t rows) {
-  const auto k = static_cast<int64_t>(block.columns.size());
-  const auto labelled = [&](const CodedColumn& s) {
-    if (s.code < 0) return false;
-    const GroupMap* map = block.codes[static_cast<size_t>(s.code)].units->map();
-    return map != nullptr && map->shape == LabelShape::kElement;
+  struct Source {
+    const uint8_t* labels = nullptr;  // of the column's first weight; null: not of single weights
+    int64_t pitch = 0, groups = 0;
   };
+  const auto k = static_cast<int64_t>(block.columns.size());
+  std::vector<std::array<Source, 2>> sources(block.columns.size());
   std::array<bool, 2> any = {};
-  for (const auto& slots : block.columns)
-    for (size_t s = 0; s < 2; ++s)
-      any[s] = any[s] || labelled(slots[s]);
+  for (size_t c = 0; c < sources.size(); ++c)
+    for (size_t slot = 0; slot < 2; ++slot) {
+      const CodedColumn& s = block.columns[c][slot];
+      const GroupMap* map = s.code < 0 ? nullptr : block.codes[static_cast<size_t>(s.code)].units->map();
+      if (map == nullptr || map->shape != LabelShape::kElement) continue;
+      sources[c][slot] = {map->element.data() + s.column, map->cols, map->groups};
+      any[slot] = true;
+    }
   if (!any[0] && !any[1]) return {};
   std::vector<uint8_t> out(static_cast<size_t>(rows * k));
   bool inside = true;
 #pragma omp parallel for schedule(static) reduction(&& : inside) if (rows > 64)
   for (int64_t i = 0; i < rows; ++i)
-    for (int64_t c = 0; c < k; ++c)
-      for (const CodedColumn& s : block.columns[static_cast<size_t>(c)]) {
-        if (!labelled(s)) continue;
-        const ElementCode& code = block.codes[static_cast<size_t>(s.code)];
-        if (any[0] && any[1] && !code.own.owns(i, s.column)) continue;
-        const GroupMap& map = *code.units->map();
-        const uint8_t label = map.element[static_cast<size_t>(i * map.cols + s.column)];
-        inside = inside && label < map.groups;
-        out[static_cast<size_t>(i * k + c)] = label;
+    for (size_t slot = 0; slot < 2; ++slot) {
+      if (!any[slot]) continue;
+      uint8_t* row = out.data() + i * k;
+      for (int64_t c = 0; c < k; ++c) {
+        const Source& from = sources[static_cast<size_t>(c)][slot];
+        if (from.labels == nullptr) continue;
+        const CodedColumn& s = block.columns[static_cast<size_t>(c)][slot];
+        if (any[1 - slot] && !selection(block, s.code).owns(i, s.column)) continue;  // the label is the other slot's
+        row[c] = from.labels[i * from.pitch];
+        inside = inside && row[c] < from.groups;
       }
+    }
   shapes::require(inside, "code_block", shapes::kLabelRule);
   return out;
 }
