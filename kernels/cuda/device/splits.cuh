@@ -185,7 +185,7 @@ __device__ __forceinline__ void for_tiles(const sage::cuda::SplitArguments& p, c
 }
 
 // sums[2 * i * p.count + ..] for row i: errors of the cuts, then weights above each.
-__global__ void __launch_bounds__(kSplitThreads) split_rows_kernel(sage::cuda::SplitArguments p, SplitPlan plan, double* sums) {
+__global__ void __launch_bounds__(kSplitThreads, 3) split_rows_kernel(sage::cuda::SplitArguments p, SplitPlan plan, double* sums) {
   KX_DYNAMIC_SHARED(double, shared);
   __shared__ double errors[kSplitThreads], apart_errors[kSplitThreads];  // of the trials computed; of each row's weights apart
   __shared__ int kept[kSplitThreads], divided[kSplitThreads];            // of each row, in the tile and in all
