@@ -201,12 +201,13 @@ TEST_P(Splits, ExactFitsHaveNoError) {
   const std::vector<float> cuts = {-1.0f, INFINITY};  // all above, all below: the other part is empty
   for (const int64_t cols : {1, 2, 8, 64, 130, 1028, 11008}) {
     for (const float v : {0.3f, -0.7f, 1e-30f, -1.1e18f, 1.0f / 3.0f, 0.0f, FLT_MAX, FLT_TRUE_MIN}) {
-      Matrix constant(3, cols), signs(3, cols), two(3, cols), four(3, cols);
+      Matrix constant(3, cols), signs(3, cols), two(3, cols), distant(3, cols), four(3, cols);
       for (int64_t i = 0; i < 3; ++i)
         for (int64_t j = 0; j < cols; ++j) {
           constant(i, j) = v;
           signs(i, j) = (i * 31 + j * j) % 3 == 0 ? v : -v;
           two(i, j) = (i + j) % 2 == 0 ? v : 0.37f * v;
+          distant(i, j) = (i + j) % 2 == 0 ? v : 3e-12f * v;  // the mean is not a double
           // A mean, a scale to either side of it and another to either side of those.
           const float short_v = std::bit_cast<float>(std::bit_cast<uint32_t>(v) & ~7u);  // so that 3/4 of it is a float
           const float levels[] = {short_v, 0.75f * short_v, 0.25f * short_v, 0.0f};
@@ -217,7 +218,10 @@ TEST_P(Splits, ExactFitsHaveNoError) {
           const SplitTrials trials{.cuts = cuts, .column_keys = {}, .order = order, .centered = centered};
           expect_no_error(*backend_, constant, trials);
           if (!centered) expect_no_error(*backend_, signs, trials);
-          if (centered && cols % 2 == 0) expect_no_error(*backend_, two, trials);
+          if (centered && cols % 2 == 0) {
+            expect_no_error(*backend_, two, trials);
+            expect_no_error(*backend_, distant, trials);
+          }
           if (centered && order == 2 && cols % 4 == 0 && v != FLT_TRUE_MIN) expect_no_error(*backend_, four, trials);
         }
     }

@@ -1,17 +1,18 @@
 // Errors of dividing the rows of a matrix into two parts, for many cuts: a part is binarized around its mean, once or twice,
 // and what that loses is the sum of its squares less what its scale accounts for, as in kernels/cpu/binarization_error.h.
 //
-// A thread takes one cut of one row and adds up the row by itself, the n weights in order of their columns, in sums of 64 and
-// these in a sum: no folds between threads, and the order depends on nothing but the mask of weights apart and the shape. So
-// trials that divide a row alike get the same bits, whichever thread computes them. Only those that differ are computed: cuts
-// ascend, so a cut with as many keys below it as the cut before divides the row as that did, and is given its result; the
-// others are dealt out to the threads without gaps. Weights apart are one more trial of the row, order 2, all in one part.
+// A thread takes one cut of one row and adds up the row by itself, the weights in order of their columns, in sums of 64 and
+// these in a sum (one long sum of equal terms drifts, and an exact fit is told by 1e-13): no folds between threads, and the
+// order depends on nothing but the mask of weights apart and the shape. So trials that divide a row alike get the same bits,
+// whichever thread computes them. Only those that differ are computed: cuts ascend, so a cut with as many keys below it as the
+// cut before divides the row as that did, and is given its result; the others are dealt out to the threads without gaps.
+// Weights apart are one more trial of the row, order 2, all in one part.
 //
-// split_rows_kernel: a block takes `rows` rows and `batch` cuts of each at once, 256 threads in all. It keeps the rows in
-// shared memory, converted to double once, with their keys: every lane of a warp reads the same weight of the same row, or of
-// rows whose places are in different banks. Rows longer than a tile of 1024 columns are read again, from the cache where they
-// are, by every pass of every batch: 2 + order passes, 1 + order without means. Within a tile the weights apart are moved
-// behind the others, so that no trial looks at the mask.
+// split_rows_kernel: a block of 256 threads takes `rows` rows and `batch` cuts of each at once; the registers of three blocks
+// fit a multiprocessor. It keeps the rows in shared memory, converted to double once, with their keys: every lane of a warp
+// reads the same weight of the same row, or of rows whose places are in different banks. Rows longer than a tile of 1024
+// columns are read again, from the cache where they are, by every pass of every batch: 2 + order passes, 1 + order without
+// means. Within a tile the weights apart are moved behind the others, so that no trial looks at the mask.
 //
 // Per weight and cut: one comparison to count keys, then for order 1 two double additions for the means (one for each part,
 // one of them idle) and a subtraction, two additions and two multiplications with addition for the errors: 7 in double; 12 for
@@ -185,7 +186,8 @@ __device__ __forceinline__ void for_tiles(const sage::cuda::SplitArguments& p, c
 }
 
 // sums[2 * i * p.count + ..] for row i: errors of the cuts, then weights above each.
-__global__ void __launch_bounds__(kSplitThreads, 3) split_rows_kernel(sage::cuda::SplitArguments p, SplitPlan plan, double* sums) {
+__global__ void __launch_bounds__(kSplitThreads, 3)
+    split_rows_kernel(sage::cuda::SplitArguments p, SplitPlan plan, double* sums) {
   KX_DYNAMIC_SHARED(double, shared);
   __shared__ double errors[kSplitThreads], apart_errors[kSplitThreads];  // of the trials computed; of each row's weights apart
   __shared__ int kept[kSplitThreads], divided[kSplitThreads];            // of each row, in the tile and in all
@@ -270,7 +272,6 @@ __global__ void __launch_bounds__(kSplitThreads, 3) split_rows_kernel(sage::cuda
       row_sums[first + c] = apart_error + errors[number];
       row_sums[p.count + first + c] = static_cast<double>(all - count);
     }
-    __syncthreads();  // before the next batch writes
   }
 }
 
