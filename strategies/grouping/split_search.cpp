@@ -35,7 +35,7 @@ std::unique_ptr<GroupingModel> best_split(const BlockContext& ctx, const Salienc
     expect_finite(candidate, ctx.id, strategy);
   std::vector<double> errors(candidates.size());
   std::vector<int64_t> upper(candidates.size());
-  ctx.backend.split_errors(x, {.cuts = candidates, .column_keys = {}, .apart = &mask, .centered = centered}, errors, upper);
+  ctx.backend.split_errors(x, {.cuts = candidates, .apart = &mask, .centered = centered}, errors, upper);
   for (double& e : errors) {
     expect_finite(e, ctx.id, strategy);
     e /= static_cast<double>(std::max<int64_t>(1, x.size()));

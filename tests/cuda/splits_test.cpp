@@ -62,7 +62,7 @@ void expect_reference(const Backend& b, const Backend& oracle, const Matrix& x, 
 std::vector<Outcome> all_outcomes(const Backend& b, WeightView x) {
   const SaliencyMask mask = random_mask(x.rows, x.cols, 0.1, 1);
   const std::vector<float> cuts = even_cuts(40, 2.0f), keys = mixed_keys(x.cols), columns = even_cuts(30, 90.0f);
-  return {split(b, x, {.cuts = cuts, .column_keys = {}, .apart = &mask, .order = 1, .centered = true}),
+  return {split(b, x, {.cuts = cuts, .apart = &mask, .order = 1, .centered = true}),
           split(b, x, {.cuts = columns, .column_keys = keys, .order = 2, .centered = false})};
 }
 void expect_same(const std::vector<Outcome>& expected, const std::vector<Outcome>& got) {
@@ -113,7 +113,7 @@ TEST_F(DeviceSplits, HeldMatricesAreNotCopied) {
   const auto beyond = [&] {
     backend_->restart_peak();
     const uint64_t before = backend_->device_memory().in_use;
-    split(*backend_, x.view(), {.cuts = cuts, .column_keys = {}});
+    split(*backend_, x.view(), {.cuts = cuts});
     return backend_->device_memory().peak - before;
   };
   ASSERT_GE(beyond(), bytes);  // so a copy would be seen
@@ -133,8 +133,7 @@ TEST_F(DeviceSplits, RowsOfEveryLength) {
       const SaliencyMask mask = random_mask(rows, cols, share, 14);
       for (int order : {1, 2}) {
         SCOPED_TRACE(testing::Message() << cols << " columns, " << mask.count() << " apart, order " << order);
-        expect_reference(*backend_, *oracle_, x,
-                         {.cuts = cuts, .column_keys = {}, .apart = &mask, .order = order, .centered = order == 1});
+        expect_reference(*backend_, *oracle_, x, {.cuts = cuts, .apart = &mask, .order = order, .centered = order == 1});
         expect_reference(*backend_, *oracle_, x,
                          {.cuts = counts, .column_keys = keys, .apart = &mask, .order = order, .centered = true});
         if (HasFatalFailure()) return;
@@ -152,8 +151,7 @@ TEST_F(DeviceSplits, AnyNumberOfCuts) {
       const SaliencyMask mask = random_mask(m->rows(), m->cols(), 0.1, 17), none = SaliencyMask::none(m->rows(), m->cols());
       for (const SaliencyMask* apart : {&mask, &none}) {
         SCOPED_TRACE(testing::Message() << count << " cuts, " << m->cols() << " columns, " << apart->count() << " apart");
-        expect_reference(*backend_, *oracle_, *m,
-                         {.cuts = cuts, .column_keys = {}, .apart = apart, .order = 1, .centered = true});
+        expect_reference(*backend_, *oracle_, *m, {.cuts = cuts, .apart = apart, .order = 1, .centered = true});
         if (HasFatalFailure()) return;
       }
     }
@@ -168,7 +166,7 @@ TEST_F(DeviceSplits, BandsOfRows) {
   std::vector<float> values = even_cuts(cuts, 2.5f);
   for (const SaliencyMask& mask :
        {random_mask(rows, cols, 0.3, 19), SaliencyMask::columns(rows, random_mask(1, cols, 0.5, 20).bits())})
-    expect_reference(*backend_, *oracle_, x, {.cuts = values, .column_keys = {}, .apart = &mask, .order = 1, .centered = true});
+    expect_reference(*backend_, *oracle_, x, {.cuts = values, .apart = &mask, .order = 1, .centered = true});
 }
 
 }  // namespace

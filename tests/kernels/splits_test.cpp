@@ -161,7 +161,7 @@ TEST_P(Splits, ErrorsAreThoseOfTheDefinition) {
                                               << (mask == nullptr ? 0 : mask->count()) << ", columns " << columns << ", order "
                                               << order << ", centered " << centered << ", seed " << seed());
               SplitTrials trials{.cuts = columns ? by_column : by_magnitude,
-                                 .column_keys = {},
+
                                  .apart = mask,
                                  .order = order,
                                  .centered = centered};
@@ -187,7 +187,7 @@ TEST_P(Splits, ManyCuts) {
     for (int k = 0; k < count; ++k)
       cuts.push_back(1.5f * static_cast<float>(k) / static_cast<float>(count));
     for (const SaliencyMask* apart : {static_cast<const SaliencyMask*>(nullptr), &mask})
-      expect_definition(*backend_, x.view(), {.cuts = cuts, .column_keys = {}, .apart = apart, .order = 1, .centered = true});
+      expect_definition(*backend_, x.view(), {.cuts = cuts, .apart = apart, .order = 1, .centered = true});
   }
 }
 
@@ -215,7 +215,7 @@ TEST_P(Splits, ExactFitsHaveNoError) {
         }
       for (const int order : {1, 2})
         for (const bool centered : {false, true}) {
-          const SplitTrials trials{.cuts = cuts, .column_keys = {}, .order = order, .centered = centered};
+          const SplitTrials trials{.cuts = cuts, .order = order, .centered = centered};
           expect_no_error(*backend_, constant, trials);
           if (!centered) expect_no_error(*backend_, signs, trials);
           if (centered && cols % 2 == 0) {
@@ -236,9 +236,8 @@ TEST_P(Splits, ExactFitsHaveNoError) {
       bits.set(i, j);
   const SaliencyMask mask = SaliencyMask::elements(bits);
   const std::vector<float> between = {0.31f, 1.0f};
-  expect_no_error(*backend_, x, {.cuts = between, .column_keys = {}, .apart = &mask, .centered = true});
-  EXPECT_EQ(split(*backend_, x.view(), {.cuts = between, .column_keys = {}, .apart = &mask}).upper,
-            (std::vector<int64_t>{2, 2}));
+  expect_no_error(*backend_, x, {.cuts = between, .apart = &mask, .centered = true});
+  EXPECT_EQ(split(*backend_, x.view(), {.cuts = between, .apart = &mask}).upper, (std::vector<int64_t>{2, 2}));
 }
 
 // alpha = 2/3 and the middle stays at the mean: 2 (1/3)^2; a second time alpha = 2/9: 2 (1/9)^2.
@@ -269,8 +268,7 @@ TEST_P(Splits, WhatIsNotFiniteIsSeenInEveryError) {
           bits.set(66, apart_too ? 17 : 18);
           const SaliencyMask mask = SaliencyMask::elements(bits);
           const std::vector<float> cuts = {0.0f, 0.5f, 1.0f, 100.0f};
-          const Outcome got = split(*backend_, x.view(),
-                                    {.cuts = cuts, .column_keys = {}, .apart = &mask, .order = order, .centered = centered});
+          const Outcome got = split(*backend_, x.view(), {.cuts = cuts, .apart = &mask, .order = order, .centered = centered});
           for (double e : got.errors)
             EXPECT_TRUE(std::isnan(e)) << e;
           EXPECT_EQ(got.upper[0], 70 * 40 - 1);
@@ -282,7 +280,7 @@ TEST_P(Splits, NothingToSplit) {
   const std::vector<float> cuts = {0.5f, 1.0f};
   for (const Shape& s : {Shape{0, 5, 0}, Shape{5, 0, 0}, Shape{0, 0, 0}}) {
     Matrix x(s.rows, s.cols);
-    const Outcome got = split(*backend_, x.view(), {.cuts = cuts, .column_keys = {}});
+    const Outcome got = split(*backend_, x.view(), {.cuts = cuts});
     EXPECT_EQ(got.errors, (std::vector<double>{0, 0}));
     EXPECT_EQ(got.upper, (std::vector<int64_t>{0, 0}));
   }
@@ -298,17 +296,17 @@ TEST_P(Splits, RefusesWhatDoesNotFit) {
                            few(3, 1.0f), nan_key = {1, 2, std::nanf(""), 4};
   const SaliencyMask other = SaliencyMask::none(4, 4);
   EXPECT_NO_THROW(split(*backend_, x.view(), {.cuts = cuts, .column_keys = keys}));
-  EXPECT_THROW(split(*backend_, x.view(), {.cuts = descending, .column_keys = {}}), Error);
-  EXPECT_THROW(split(*backend_, x.view(), {.cuts = nan, .column_keys = {}}), Error);
+  EXPECT_THROW(split(*backend_, x.view(), {.cuts = descending}), Error);
+  EXPECT_THROW(split(*backend_, x.view(), {.cuts = nan}), Error);
   EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .column_keys = few}), Error);
   EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .column_keys = nan_key}), Error);
-  EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .column_keys = {}, .apart = &other}), Error);
-  EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .column_keys = {}, .order = 0}), Error);
-  EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .column_keys = {}, .order = 3}), Error);
+  EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .apart = &other}), Error);
+  EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .order = 0}), Error);
+  EXPECT_THROW(split(*backend_, x.view(), {.cuts = cuts, .order = 3}), Error);
   std::vector<double> one(1), two(2);
   std::vector<int64_t> one_count(1), two_counts(2);
-  EXPECT_THROW(backend_->split_errors(x.view(), {.cuts = cuts, .column_keys = {}}, one, two_counts), Error);
-  EXPECT_THROW(backend_->split_errors(x.view(), {.cuts = cuts, .column_keys = {}}, two, one_count), Error);
+  EXPECT_THROW(backend_->split_errors(x.view(), {.cuts = cuts}, one, two_counts), Error);
+  EXPECT_THROW(backend_->split_errors(x.view(), {.cuts = cuts}, two, one_count), Error);
 }
 
 // The cut a search takes is the reference's: rounding decides nothing on weights as they are.
@@ -325,7 +323,7 @@ TEST_P(Splits, TheBestCutIsTheReferences) {
       counts.push_back(static_cast<float>(c));
     const SaliencyMask mask = SaliencyMask::columns(96, random_bits(1, 128, 0.1, stream + 10));
     for (const bool centered : {false, true}) {
-      const SplitTrials groups{.cuts = cuts, .column_keys = {}, .apart = &mask, .centered = centered},
+      const SplitTrials groups{.cuts = cuts, .apart = &mask, .centered = centered},
           columns{.cuts = counts, .column_keys = keys, .order = 2, .centered = centered};
       EXPECT_EQ(split(*backend_, x.view(), groups).best(), split(*oracle, x.view(), groups).best());
       EXPECT_EQ(split(*backend_, x.view(), columns).best(), split(*oracle, x.view(), columns).best());
@@ -338,7 +336,7 @@ TEST_P(Splits, BytesDoNotDependOnThreads) {
   fill_normal(x.view(), 110);
   const SaliencyMask mask = SaliencyMask::elements(random_bits(230, 97, 0.1, 111));
   const std::vector<float> cuts = cuts_among(magnitudes(x.view()), 21);
-  const SplitTrials trials{.cuts = cuts, .column_keys = {}, .apart = &mask, .order = 2, .centered = true};
+  const SplitTrials trials{.cuts = cuts, .apart = &mask, .order = 2, .centered = true};
   Outcome expected;
   for (int n : {1, 3, 5}) {
     const Threads threads(n);

@@ -168,7 +168,7 @@ double binarization_error(const std::vector<float>& values, int order) {
   double error = 0;
   int64_t upper = 0;
   oracle().split_errors(WeightView(values.data(), 1, static_cast<int64_t>(values.size())),
-                        {.cuts = cut, .column_keys = {}, .order = order, .centered = true}, {&error, 1}, {&upper, 1});
+                        {.cuts = cut, .order = order, .centered = true}, {&error, 1}, {&upper, 1});
   EXPECT_EQ(upper, static_cast<int64_t>(values.size()));
   return error;
 }
