@@ -62,6 +62,18 @@ inline void group_moments(WeightView w, const Selection& own, const GroupMap& g,
     largest = largest < l ? l : largest;
   require(int64_t{largest} < g.groups, "group_moments", kLabelRule);
 }
+inline void split_errors(WeightView x, const SplitTrials& t, std::span<double> errors, std::span<int64_t> upper_count) {
+  constexpr const char* kName = "split_errors";
+  require(errors.size() == t.cuts.size() && upper_count.size() == t.cuts.size(), kName, "one error and one count per cut");
+  for (size_t c = 0; c < t.cuts.size(); ++c)
+    require(t.cuts[c > 0 ? c - 1 : 0] <= t.cuts[c], kName, "ascending cuts");  // which no NaN is
+  require(t.column_keys.empty() || static_cast<int64_t>(t.column_keys.size()) == x.cols, kName, "no keys or one per column");
+  for (float key : t.column_keys)
+    require(key == key, kName, "column keys that are not NaN");
+  require(t.apart == nullptr || (t.apart->rows() == x.rows && t.apart->cols() == x.cols), kName,
+          "a mask of the matrix's shape");
+  require(t.order == 1 || t.order == 2, kName, "order 1 or 2");
+}
 inline void hadamard(View<float> w) {
   require(w.cols > 0 && std::has_single_bit(static_cast<uint64_t>(w.cols)), "hadamard_rows", "a power of two of columns");
 }

@@ -91,10 +91,10 @@ struct ResidualLevels {
 // Ways to divide every row of a matrix into two parts, ascending. Trial t: the weights with key < cuts[t] and the others.
 struct SplitTrials {
   std::span<const float> cuts;
-  std::span<const float> column_keys;    // the key of a weight is its column's; empty: it is the weight's magnitude
-  const SaliencyMask* apart = nullptr;   // salient weights belong to neither part; each row's are binarized twice, by themselves
-  int order = 1;                         // how many times either part is binarized, 1 or 2
-  bool centered = true;                  // every binarization subtracts the mean first
+  std::span<const float> column_keys = {};  // the key of a weight is its column's; empty: it is the weight's magnitude
+  const SaliencyMask* apart = nullptr;      // salient weights are in neither part; those of a row are binarized twice, alone
+  int order = 1;                            // how many times either part is binarized, 1 or 2
+  bool centered = true;                     // every binarization subtracts the mean first
 };
 
 class BlockCoder;
@@ -167,8 +167,9 @@ class Backend {
   virtual double residual_binarize(WeightView w, const Selection& own, const ScaleUnits& units, const ResidualRule& rule,
                                    std::span<ResidualLevels> levels) const = 0;
   // errors[t] = sum over rows of the squared errors of masked residual binarization (kernels/cpu/binarization_error.h) of both
-  // parts of the row, and of the weights apart. upper_count[t]: weights with key >= cuts[t]. Trials that divide the rows alike get
-  // the same error, to the last bit, and an exact fit gets 0.
+  // parts of the row, and of the weights apart. upper_count[t]: weights whose key is not below cuts[t]. Trials that divide the
+  // rows alike get the same error, to the last bit, and an exact fit gets 0. A weight that is not finite, in whatever part, makes
+  // all errors NaN; a magnitude that is NaN is below no cut. Cuts and column keys are not NaN.
   virtual void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
                             std::span<int64_t> upper_count) const = 0;
   // Backends that code weights, and correct columns for the errors of others, beside the host.

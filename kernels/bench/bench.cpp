@@ -173,6 +173,7 @@ void register_all() {
   bench::register_forward();
   bench::register_calibration();
   bench::register_compensation();
+  bench::register_splits();
 }
 
 void register_matrix_benchmark(const MatrixBenchmark& b) {

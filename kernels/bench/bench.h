@@ -1,6 +1,6 @@
 // Benchmarks of the kernels. Every figure is set against a bound measured in the same run: bytes against the machine's stream
 // read rate, floating-point operations against OpenBLAS sgemm (ssyrk for Grams) with its own threads on the same
-// shapes (trailing updates: on a square product). Counters:
+// shapes (trailing updates: on a square product; splits: half of that, for doubles). Counters:
 //   GB/s, GFLOP/s or Mweights/s   best repetition
 //   bound             the rate the work is limited by, same unit
 //   fraction          reached / bound

@@ -33,5 +33,6 @@ void register_quantization();
 void register_forward();
 void register_calibration();
 void register_compensation();
+void register_splits();
 
 }  // namespace sage::bench

@@ -4,39 +4,24 @@
 #include <vector>
 
 #include "core/util/errors.h"
-#include "strategies/binarization/binarization_error.h"
+#include "strategies/quantizer/finite.h"
 
 namespace sage {
 namespace {
 
-// Sum over all rows of the error with the first c columns of `order` on one side, for c = least .. most.
-std::vector<double> split_errors(WeightView x, std::span<const int64_t> order, int64_t least, int64_t most,
-                                 BinarizationRule rule) {
-  constexpr int64_t kChunk = 64;  // rows added up by one thread, in order
-  const int64_t chunks = (x.rows + kChunk - 1) / kChunk, candidates = most - least + 1;
-  std::vector<double> partial(static_cast<size_t>(chunks * candidates), 0.0);
-#pragma omp parallel
-  {
-    std::vector<double> row(static_cast<size_t>(x.cols));  // best column first: both sides are contiguous
-#pragma omp for schedule(static)
-    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-      double* errors = partial.data() + chunk * candidates;
-      for (int64_t i = chunk * kChunk; i < std::min((chunk + 1) * kChunk, x.rows); ++i) {
-        for (size_t k = 0; k < row.size(); ++k)
-          row[k] = x(i, order[k]);
-        const std::span<const double> all(row);
-        for (int64_t c = least; c <= most; ++c) {
-          const size_t taken = static_cast<size_t>(c);
-          errors[c - least] += binarization_error(all.first(taken), rule) + binarization_error(all.subspan(taken), rule);
-        }
-      }
-    }
-  }
-  std::vector<double> total(static_cast<size_t>(candidates), 0.0);
-  for (int64_t chunk = 0; chunk < chunks; ++chunk)
-    for (int64_t c = 0; c < candidates; ++c)
-      total[static_cast<size_t>(c)] += partial[static_cast<size_t>(chunk * candidates + c)];
-  return total;
+// Errors of the first least .. most columns of `order` on one side and the others on the other, summed over the rows.
+std::vector<double> errors_of_counts(const BlockContext& ctx, WeightView x, std::span<const int64_t> order, int64_t least,
+                                     int64_t most, bool centered, int times) {
+  // A column's key is its rank, so that a cut at c divides off the first c.
+  std::vector<float> rank(order.size()), cuts;
+  for (size_t k = 0; k < order.size(); ++k)
+    rank[static_cast<size_t>(order[k])] = static_cast<float>(k);
+  for (int64_t c = least; c <= most; ++c)
+    cuts.push_back(static_cast<float>(c));
+  std::vector<double> errors(cuts.size());
+  std::vector<int64_t> others(cuts.size());
+  ctx.backend.split_errors(x, {.cuts = cuts, .column_keys = rank, .order = times, .centered = centered}, errors, others);
+  return errors;
 }
 
 }  // namespace
@@ -78,11 +63,13 @@ SearchOutcome ColumnSearch::search(const SearchProblem& problem) const {
   out.cut = {unit(), 0};
   std::vector<double> errors;
   if (most >= 1 && w.rows > 0) {
-    errors = split_errors(x, order, least, most, {params_.order, params_.centered});
+    errors = errors_of_counts(ctx, x, order, least, most, params_.centered, params_.order);
     const auto best = std::min_element(errors.begin(), errors.end());  // the first of equal ones
     out.cut.value = static_cast<double>(least + (best - errors.begin()));
-    for (double& e : errors)
+    for (double& e : errors) {
+      expect_finite(e, ctx.id, kName);
       e /= static_cast<double>(w.size());
+    }
   }
   if (ctx.trace != nullptr) {
     ctx.trace->scalar(ctx.trace_name("salient_columns"), out.cut.value);

@@ -9,7 +9,7 @@ namespace sage {
 
 // For c = least .. most, M_c being the first c columns by descending score, measures
 //   err_c = mean over the block of (X - B(X, M_c) - B(X, not M_c))^2
-// and keeps the first c with the least. B is masked residual binarization per row of the block (binarization_error.h) with
+// and keeps the first c with the least. B is masked residual binarization per row of the block (Backend::split_errors) with
 // `order` and `centered`; X is the filter's target (error_on: saliency) or the weights. At least one column stays on either
 // side: most is cut to the block's width - 1, least to most. A block of a single column has none salient.
 //
@@ -18,8 +18,9 @@ namespace sage {
 // centered: false, least: 3, most: 30. The released code fails for blocks narrower than 50 columns.
 //
 // Needs a filter that ranks columns (columns, hessian with unit: columns); UserError otherwise. Sums in double, where the
-// released code has floats. No trials. Trace: salient_columns, column_search.errors (err_c). Cost: order + 1 passes over the
-// block for every c, in cache row by row: about 40 ms for 4096 x 128 and 49 candidates on one core.
+// released code has floats. RunError where X is not finite. No trials. Trace: salient_columns, column_search.errors (err_c).
+// Cost: order + 1 passes over the block for every c, in cache row by row: about 40 ms for 4096 x 128 and 49 candidates on one
+// core.
 class ColumnSearch final : public ThresholdSearcher {
  public:
   enum class ErrorOn { kSaliency, kWeights };

@@ -6,56 +6,16 @@
 #include <algorithm>
 
 #include "core/util/errors.h"
-#include "strategies/binarization/binarization_error.h"
 #include "strategies/saliency/columns.h"
 #include "strategies/saliency/hessian.h"
 #include "strategies/saliency/sigma.h"
 #include "strategies/threshold/column_count.h"
 #include "strategies/threshold/percentile.h"
-#include "tests/strategies_a/binarization.h"
 #include "tests/strategies_a/support.h"
+#include "tests/support/binarization.h"
 
 namespace sage::test {
 namespace {
-
-TEST(BinarizationError, EqualsTheDefinition) {
-  const Matrix w = make_random("t5", 40, 61, 5);
-  for (int64_t i = 0; i < w.rows(); ++i) {
-    std::vector<double> x;
-    for (int64_t j = 0; j <= i; ++j)
-      x.push_back(w(i, j) + (i % 3 == 0 ? 0.7 : 0.0));
-    for (const int order : {1, 2})
-      for (const bool centered : {false, true})
-        EXPECT_NEAR(binarization_error(x, {order, centered}), plain_binarization_error(x, order, centered), 1e-11)
-            << i + 1 << " values, order " << order;
-  }
-}
-
-TEST(BinarizationError, ValuesAtTheMeanAndExactFits) {
-  EXPECT_EQ(binarization_error({}, {2, true}), 0);
-  const std::vector<double> one{3.0}, pair{1.0, 4.0}, equal(7, 0.3), third{-1, 0, 1};
-  for (const int order : {1, 2}) {
-    EXPECT_EQ(binarization_error(one, {order, true}), 0);
-    EXPECT_EQ(binarization_error(one, {order, false}), 0);
-    EXPECT_EQ(binarization_error(pair, {order, true}), 0);
-    EXPECT_EQ(binarization_error(equal, {order, true}), 0);
-  }
-  // alpha = 2/3 and the middle stays at the mean: 2 (1/3)^2; a second time alpha = 2/9: 2 (1/9)^2.
-  EXPECT_NEAR(binarization_error(third, {1, true}), 2.0 / 9, 1e-15);
-  EXPECT_NEAR(binarization_error(third, {2, true}), 2.0 / 81, 1e-15);
-  // Around 0 with alpha = 5/2: 2 (3/2)^2.
-  EXPECT_NEAR(binarization_error(pair, {1, false}), 4.5, 1e-15);
-  EXPECT_EQ(binarization_error(pair, {2, false}), 0);
-}
-
-TEST(BinarizationError, TwiceIsNeverWorse) {
-  const Matrix w = make_random("lapmix", 64, 50, 3);
-  for (int64_t i = 0; i < w.rows(); ++i) {
-    const std::vector<double> x(w.row(i), w.row(i) + w.cols());
-    for (const bool centered : {false, true})
-      EXPECT_LE(binarization_error(x, {2, centered}), binarization_error(x, {1, centered}));
-  }
-}
 
 class Search {
  public:
@@ -80,6 +40,7 @@ class Search {
   const SaliencyScores& scores() const { return *scores_; }
   const Trace& trace() const { return trace_; }
   WeightView w() const { return w_.view(); }
+  void spoil(int64_t i, int64_t j, float value) { w_(i, j) = value; }
 
  private:
   Matrix w_;
@@ -168,6 +129,17 @@ TEST(ColumnSearch, ScaleAndThreadsDoNotMatter) {
     EXPECT_EQ(again.trace().arrays().at("column_search.errors").values, errors);
   }
   omp_set_num_threads(threads);
+}
+
+TEST(ColumnSearch, RefusesWhatIsNotFinite) {
+  ColumnSearch::Params params;
+  params.error_on = ColumnSearch::ErrorOn::kWeights;
+  for (const float bad : {std::nanf(""), INFINITY}) {
+    Search s(make_random("gauss", 8, 16, 1), ColumnSaliency({}));
+    EXPECT_NO_THROW(s.run(ColumnSearch(params)));
+    s.spoil(3, 5, bad);  // after the filter, which refuses it too
+    EXPECT_THROW(s.run(ColumnSearch(params)), RunError);
+  }
 }
 
 TEST(ColumnSearch, NeedsAFilterThatRanksColumns) {

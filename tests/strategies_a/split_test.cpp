@@ -9,8 +9,8 @@
 #include "strategies/grouping/quantiles.h"
 #include "strategies/saliency/columns.h"
 #include "strategies/saliency/magnitude.h"
-#include "tests/strategies_a/binarization.h"
 #include "tests/strategies_a/support.h"
+#include "tests/support/binarization.h"
 
 namespace sage::test {
 namespace {
@@ -24,14 +24,17 @@ Matrix squared(const Matrix& w) {
   return t;
 }
 
-TEST(TrySplits, ErrorsAreThoseOfTheDefinition) {
+TEST(BestSplit, TakesTheLeastErrorOfTheDefinition) {
   const Matrix w = make_random("t5", 70, 40, 6);
   Block block(Matrix::copy(w.view()));
   const SaliencyMask masks[] = {block.none(), block.mask(ColumnSaliency({}), 0.1), block.mask(MagnitudeSaliency({}), 0.05)};
   const std::vector<float> candidates = {0.0f, 0.05f, 0.3f, 0.3f, 0.7f, 1.4f, 100.0f};
   for (const SaliencyMask& mask : masks)
     for (const bool centered : {true, false}) {
-      const grouping::SplitTrials t = grouping::try_splits(w.view(), mask, candidates, centered);
+      const auto model = grouping::best_split(block.ctx(), mask, candidates, SplitOn::kWeights, centered, "test");
+      const std::vector<double>& errors = block.trace().arrays().at("split.errors").values;
+      const std::vector<double>& upper_counts = block.trace().arrays().at("split.upper_counts").values;
+      ASSERT_EQ(errors.size(), candidates.size());
       for (size_t c = 0; c < candidates.size(); ++c) {
         const auto upper = [&](int64_t i, int64_t j) { return std::abs(w(i, j)) >= candidates[c]; };
         const double expected =
@@ -40,15 +43,21 @@ TEST(TrySplits, ErrorsAreThoseOfTheDefinition) {
             plain_binarization_error(w.view(), 1, centered,
                                      [&](int64_t i, int64_t j) { return !mask.test(i, j) && !upper(i, j); }) +
             plain_binarization_error(w.view(), 2, centered, [&](int64_t i, int64_t j) { return mask.test(i, j); });
-        EXPECT_NEAR(t.errors[c], expected / static_cast<double>(w.size()), 1e-11);
+        EXPECT_NEAR(errors[c], expected / static_cast<double>(w.size()), 1e-11);
         int64_t count = 0;
         for (int64_t i = 0; i < w.rows(); ++i)
           for (int64_t j = 0; j < w.cols(); ++j)
             count += !mask.test(i, j) && upper(i, j);
-        EXPECT_EQ(t.upper_count[c], count);
+        EXPECT_EQ(upper_counts[c], static_cast<double>(count));
       }
-      EXPECT_EQ(t.errors[2], t.errors[3]);
-      EXPECT_EQ(t.best, static_cast<size_t>(std::min_element(t.errors.begin(), t.errors.end()) - t.errors.begin()));
+      EXPECT_EQ(errors[2], errors[3]);
+      const auto best = static_cast<size_t>(std::min_element(errors.begin(), errors.end()) - errors.begin());
+      EXPECT_EQ(block.trace().scalars().at("split.index"), static_cast<double>(best));
+      EXPECT_EQ(block.trace().scalars().at("split.value"), candidates[best]);
+      const GroupMap map = model->assign(block.ctx(), mask);
+      for (int64_t i = 0; i < w.rows(); ++i)
+        for (int64_t j = 0; j < w.cols(); ++j)
+          ASSERT_EQ(map.at(i, j), !mask.test(i, j) && std::abs(w(i, j)) >= candidates[best] ? 1u : 0u);
     }
 }
 
@@ -186,6 +195,18 @@ TEST(Splits, LayoutAndErrors) {
   p.lo = 0.9;
   p.hi = 0.1;
   EXPECT_THROW(PercentileSplit{p}, UserError);
+}
+
+TEST(Splits, RefuseWhatIsNotFinite) {
+  PercentileSplit::Params p;
+  p.on = SplitOn::kWeights;
+  for (const float bad : {std::nanf(""), INFINITY}) {
+    Matrix w = make_random("gauss", 8, 16, 1);
+    w(3, 5) = bad;
+    Block block(std::move(w));
+    EXPECT_THROW(PercentileSplit(p).prepare(block.ctx(), block.none(), {}), RunError);
+    EXPECT_THROW(MaxFractionSplit({}).prepare(block.ctx(), block.none(), {}), RunError);
+  }
 }
 
 TEST(Splits, DegenerateBlocks) {

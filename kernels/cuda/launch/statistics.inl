@@ -8,6 +8,7 @@
 #include "kernels/cuda/device/histogram.cuh"
 #include "kernels/cuda/device/moments.cuh"
 #include "kernels/cuda/device/select.cuh"
+#include "kernels/cuda/launch/column_sums.h"
 #include "kernels/cuda/launch/grid.h"
 #include "kernels/cuda/statistics_kernels.h"
 
@@ -66,20 +67,6 @@ int sum_cells(const char* name, WeightView w, OwnedBits own, int64_t block, T* o
   if (widest <= 512) return sum_cells<T, 8>(name, source, block, blocks_per_row, out, stream);
   if (widest <= 4096) return sum_cells<T, 32>(name, source, block, blocks_per_row, out, stream);
   return sum_cells<T, kSumThreads>(name, source, block, blocks_per_row, out, stream);
-}
-
-// `bands` bands of the rows, then the bands.
-template <class T, class Source>
-int sum_columns(const char* name, const Source& source, int64_t rows, int64_t cols, int64_t bands, T* parts, T* out,
-                kx::Stream stream) {
-  if (cols <= 0) return 0;
-  const dim3 block(kColumnLanes, kRowLanes);
-  const auto tiles = static_cast<unsigned>(divide_up(cols, kColumnLanes));
-  const int code = kx::launch(name, dim3(tiles, static_cast<unsigned>(bands)), block, 0, stream, sum_columns_kernel<T, Source>,
-                              source, rows, cols, divide_up(rows, bands), bands == 1 ? out : parts);
-  if (code != 0 || bands == 1) return code;
-  return kx::launch(name, dim3(tiles), block, 0, stream, sum_columns_kernel<T, Parts<T>>, Parts<T>{parts, cols}, bands, cols,
-                    bands, out);
 }
 
 int launch_matrix_stats(WeightView w, MatrixStats* parts, MatrixStats* out, kx::Stream stream) {

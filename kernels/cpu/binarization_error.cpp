@@ -1,10 +1,10 @@
-#include "strategies/binarization/binarization_error.h"
+#include "kernels/cpu/binarization_error.h"
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 
-namespace sage {
+namespace sage::cpu {
 namespace {
 
 // Vectors of the compiler's: every x86-64 and AArch64 has units of this width, and the order of additions does not depend on
@@ -81,7 +81,7 @@ double last_error(std::span<const double> x, double mu, Before before) {
   });
   const double n = static_cast<double>(x.size()), alpha = abs.total() / n, squares = sq.total();
   const double error = squares - (n + static_cast<double>(zeros.total())) * alpha * alpha;
-  return error > 1e-13 * squares ? error : 0.0;
+  return error <= 1e-13 * squares ? 0.0 : error;
 }
 
 }  // namespace
@@ -94,7 +94,7 @@ double binarization_error(std::span<const double> x, BinarizationRule rule) {
   // The deviations from the mean add up to 0, so those of the residual to -alpha times the excess.
   const double error =
       last_error(x, rule.centered ? -first.alpha * first.excess / n : 0.0, [&](Pair v) { return first.residual(v); });
-  return error > 1e-13 * n * first.alpha * first.alpha ? error : 0.0;
+  return error <= 1e-13 * n * first.alpha * first.alpha ? 0.0 : error;
 }
 
-}  // namespace sage
+}  // namespace sage::cpu

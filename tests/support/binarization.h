@@ -16,7 +16,8 @@ inline double plain_binarization_error(const std::vector<double>& x, int order, 
     double mu = 0, alpha = 0;
     if (centered)
       for (size_t k = 0; k < x.size(); ++k)
-        mu += (x[k] - s[k]) / static_cast<double>(x.size());
+        mu += x[k] - s[k];
+    mu /= static_cast<double>(x.size());  // once, so that the mean of equal values is one of them
     std::vector<double> r(x.size());
     for (size_t k = 0; k < x.size(); ++k) {
       r[k] = x[k] - s[k] - mu;

@@ -3,7 +3,7 @@
 
 #include <span>
 
-namespace sage {
+namespace sage::cpu {
 
 // order: how many times the residual is binarized again, 1 or 2. centered: subtract the mean first.
 struct BinarizationRule {
@@ -16,7 +16,7 @@ struct BinarizationRule {
 // with sign(0) = 0, as in BiLLM's released code (there always centered; its paper, arXiv:2402.04291, Eq. 4 and 8-10, has
 // alpha sign alone). All sums in double. Per order one pass: with d = R - mu and z of the d equal to 0,
 //   sum (d - alpha sign d)^2 = sum d^2 - (n + z) alpha^2,
-// and what rounding leaves of an exact fit is given as 0, so that exact fits tie. No values: 0.
+// and what rounding leaves of an exact fit is given as 0, so that exact fits tie. No values: 0. NaN or infinite values: NaN.
 double binarization_error(std::span<const double> x, BinarizationRule rule);
 
-}  // namespace sage
+}  // namespace sage::cpu
