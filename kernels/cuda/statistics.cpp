@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "kernels/cuda/call.h"
+#include "kernels/cuda/moments_sum.h"
+#include "kernels/cuda/owned_bits.h"
 #include "kernels/shapes.h"
 
 namespace sage::cuda {
@@ -12,22 +14,6 @@ namespace {
 template <class T>
 std::span<T> one(T& value) {
   return {&value, 1};
-}
-
-// The ownership bits of rows [row0, row1).
-OwnedBits send(Call& call, const Selection& own, int64_t row0, int64_t row1) {
-  if (own.all()) return {};
-  const BitMask& bits = own.mask->bits();
-  const bool per_row = own.mask->shape() == MaskShape::kElements;
-  const View<const uint64_t> words(bits.row(per_row ? row0 : 0), per_row ? row1 - row0 : 1, bits.words_per_row());
-  return {call.in(words).data, per_row ? words.cols : 0, own.salient};
-}
-
-void add_to(Moments& a, const Moments& b) {
-  a.count += b.count;
-  a.sum += b.sum;
-  a.abs_sum += b.abs_sum;
-  a.sq_sum += b.sq_sum;
 }
 
 }  // namespace
