@@ -40,27 +40,49 @@ inline void cuts(std::span<const float> c) {
 }
 // Labels of single weights are checked by the backends, in the pass that reads them anyway.
 constexpr const char* kLabelRule = "labels below the number of groups";
-inline void group_moments(WeightView w, const Selection& own, const GroupMap& g, std::span<Moments> out) {
-  selection(w, own, "group_moments");
-  require(g.rows == w.rows && g.cols == w.cols, "group_moments", "a group map of the matrix's shape");
-  require(static_cast<int64_t>(out.size()) == g.groups && g.groups >= 1, "group_moments", "one output per group");
+inline void group_map(WeightView w, const GroupMap& g, const char* operation) {
+  require(g.rows == w.rows && g.cols == w.cols, operation, "a group map of the matrix's shape");
   const auto labels = static_cast<int64_t>(g.label.size());
   switch (g.shape) {
     case LabelShape::kSingle: break;
-    case LabelShape::kRow: require(labels == w.rows, "group_moments", "one label per row"); break;
-    case LabelShape::kColumn: require(labels == w.cols, "group_moments", "one label per column"); break;
+    case LabelShape::kRow: require(labels == w.rows, operation, "one label per row"); break;
+    case LabelShape::kColumn: require(labels == w.cols, operation, "one label per column"); break;
     case LabelShape::kRowBlock:
-      require(g.block > 0 && labels == w.rows * g.blocks_per_row(), "group_moments", "one label per row and block");
+      require(g.block > 0 && labels == w.rows * g.blocks_per_row(), operation, "one label per row and block");
       break;
     case LabelShape::kElement:
-      require(g.groups <= 256 && static_cast<int64_t>(g.element.size()) == w.size(), "group_moments",
+      require(g.groups <= 256 && static_cast<int64_t>(g.element.size()) == w.size(), operation,
               "one byte label per weight and at most 256 groups");
       break;
   }
   uint32_t largest = 0;
   for (uint32_t l : g.label)
     largest = largest < l ? l : largest;
-  require(int64_t{largest} < g.groups, "group_moments", kLabelRule);
+  require(int64_t{largest} < g.groups, operation, kLabelRule);
+}
+inline void group_moments(WeightView w, const Selection& own, const GroupMap& g, std::span<Moments> out) {
+  selection(w, own, "group_moments");
+  require(static_cast<int64_t>(out.size()) == g.groups && g.groups >= 1, "group_moments", "one output per group");
+  group_map(w, g, "group_moments");
+}
+// `outputs`: of the operation, one per unit.
+inline void units(WeightView w, const ScaleUnits& u, size_t outputs, const char* operation) {
+  if (u.map() != nullptr) group_map(w, *u.map(), operation);
+  require(u.count() == (u.by_row() ? w.rows : 1) * u.per_row(), operation, "units of the matrix's rows");
+  require(static_cast<int64_t>(outputs) == u.count(), operation, "one output per unit");
+}
+inline void unit_moments(WeightView w, const Selection& own, const ScaleUnits& u, std::span<const float> center,
+                         std::span<Moments> out) {
+  selection(w, own, "unit_moments");
+  units(w, u, out.size(), "unit_moments");
+  require(center.empty() || center.size() == out.size(), "unit_moments", "no centers or one per unit");
+}
+inline void residual_binarize(WeightView w, const Selection& own, const ScaleUnits& u, const ResidualRule& rule,
+                              std::span<ResidualLevels> levels) {
+  selection(w, own, "residual_binarize");
+  require(u.by_row(), "residual_binarize", "units by row");
+  require(rule.order >= 1 && rule.order <= ResidualRule::kMostOrders, "residual_binarize", "1 to 4 orders");
+  units(w, u, levels.size(), "residual_binarize");
 }
 inline void split_errors(WeightView x, const SplitTrials& t, std::span<double> errors, std::span<int64_t> upper_count) {
   constexpr const char* kName = "split_errors";

@@ -42,6 +42,13 @@ void add(const char* name, double bytes_per_weight, void (*operation)(Problem&))
       ->MinTime(0.4);
 }
 
+void binarize(Problem& p, int order, bool by_group) {
+  const ScaleUnits units("bench", p.groups, true, by_group);
+  std::vector<ResidualLevels> out(static_cast<size_t>(units.count()));
+  const ResidualRule rule = {order, true, true, true, true};
+  benchmark::DoNotOptimize(backend().residual_binarize(p.w.view(), {p.mask.get(), false}, units, rule, out));
+}
+
 }  // namespace
 
 void register_quantization() {
@@ -67,6 +74,23 @@ void register_quantization() {
     backend().group_moments(p.w.view(), {p.mask.get(), false}, GroupMap::single(kRows, kCols), out);
     benchmark::DoNotOptimize(out.data());
   });
+  // Of rows: one unit each, read once (a second pass has centers), and fitted in 2 order + 1 sweeps over a row in the caches.
+  add("unit_moments/row", 4.125, [](Problem& p) {
+    const ScaleUnits units("bench", p.groups, true, false);
+    std::vector<Moments> out(static_cast<size_t>(units.count()));
+    backend().unit_moments(p.w.view(), {p.mask.get(), false}, units, {}, out);
+    benchmark::DoNotOptimize(out.data());
+  });
+  add("unit_moments/row_group", 5.125, [](Problem& p) {
+    const ScaleUnits units("bench", p.groups, true, true);
+    const std::vector<float> center(static_cast<size_t>(units.count()), 1e-4f);
+    std::vector<Moments> out(center.size());
+    backend().unit_moments(p.w.view(), {p.mask.get(), false}, units, center, out);
+    benchmark::DoNotOptimize(out.data());
+  });
+  add("residual_binarize/order1/row", 4.125, [](Problem& p) { binarize(p, 1, false); });
+  add("residual_binarize/order2/row", 4.125, [](Problem& p) { binarize(p, 2, false); });
+  add("residual_binarize/order1/row_group", 5.125, [](Problem& p) { binarize(p, 1, true); });
   add("magnitude_histogram", 4.125, [](Problem& p) {
     benchmark::DoNotOptimize(backend().magnitude_histogram(p.w.view(), {p.mask.get(), false}, 12).count.data());
   });

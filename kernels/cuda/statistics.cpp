@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/cuda/call.h"
+#include "kernels/cuda/moments_sum.h"
 #include "kernels/cuda/owned_bits.h"
 #include "kernels/shapes.h"
 
@@ -13,13 +14,6 @@ namespace {
 template <class T>
 std::span<T> one(T& value) {
   return {&value, 1};
-}
-
-void add_to(Moments& a, const Moments& b) {
-  a.count += b.count;
-  a.sum += b.sum;
-  a.abs_sum += b.abs_sum;
-  a.sq_sum += b.sq_sum;
 }
 
 }  // namespace

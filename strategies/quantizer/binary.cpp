@@ -36,53 +36,6 @@ int64_t chunk_count(int64_t rows, int64_t bytes_per_chunk) {
                              std::clamp<int64_t>(rows / 8, 1, 32));
 }
 
-struct Sums {
-  int64_t count = 0;
-  double first = 0;   // sum of w (means), or sum |w - mu|
-  double second = 0;  // sum (w - mu)^2
-};
-
-// Sums per unit of value(w, unit) -> (first, second).
-template <class Value>
-std::vector<Sums> unit_sums(WeightView w, const OwnedIndex& index, const ScaleUnits& units, Value value) {
-  const int64_t n = units.count();
-  const int64_t chunks =
-      units.by_row() ? std::clamp<int64_t>(w.rows / 8, 1, 32) : chunk_count(w.rows, n * static_cast<int64_t>(sizeof(Sums)));
-  std::vector<Sums> total(static_cast<size_t>(n));
-  std::vector<std::vector<Sums>> parts(static_cast<size_t>(units.by_row() ? 0 : chunks));
-#pragma omp parallel for schedule(dynamic) if (w.size() > kParallelWeights)
-  for (int64_t c = 0; c < chunks; ++c) {
-    std::vector<uint32_t> unit(static_cast<size_t>(w.cols));
-    if (!units.by_row()) parts[static_cast<size_t>(c)].resize(static_cast<size_t>(n));
-    std::vector<Sums>& into = units.by_row() ? total : parts[static_cast<size_t>(c)];
-    for (int64_t i = w.rows * c / chunks; i < w.rows * (c + 1) / chunks; ++i) {
-      units.fill(i, 0, w.cols, unit.data());
-      // Neighbours mostly share a unit: sums stay in registers until it changes.
-      Sums run;
-      uint32_t current = w.cols > 0 ? unit[0] : 0;
-      index.visit(i, 0, w.cols, [&](int64_t j, int64_t) {
-        const uint32_t u = unit[static_cast<size_t>(j)];
-        if (u != current) {
-          Sums& s = into[current];
-          s.count += run.count, s.first += run.first, s.second += run.second;
-          run = {};
-          current = u;
-        }
-        const auto [a, b] = value(w(i, j), u);
-        ++run.count, run.first += a, run.second += b;
-      });
-      if (run.count > 0) {
-        Sums& s = into[current];
-        s.count += run.count, s.first += run.first, s.second += run.second;
-      }
-    }
-  }
-  for (const std::vector<Sums>& part : parts)
-    for (size_t u = 0; u < part.size(); ++u)
-      total[u].count += part[u].count, total[u].first += part[u].first, total[u].second += part[u].second;
-  return total;
-}
-
 // alpha_i beta_j by alternating least squares on |w|. Returns the squared error with the stored parameters.
 double fit_rank1(WeightView w, const OwnedIndex& index, int passes, Numerics numerics, BinaryParameters& out) {
   const int64_t rows = w.rows, cols = w.cols;
@@ -258,35 +211,25 @@ class FittedBinary final : public FittedQuantizer {
  private:
   void fit_units(const BlockContext& ctx, const Selection& own, const GroupMap& groups) {
     const size_t n = static_cast<size_t>(units_.count());
-    std::vector<Sums> sums(n);
+    std::vector<Moments> moments(n);
     if (p_.mean_shift) {
-      const std::vector<Sums> means =
-          unit_sums(ctx.weights, index_, units_, [](float w, uint32_t) { return std::pair<double, double>(w, 0.0); });
+      ctx.backend.unit_moments(ctx.weights, own, units_, {}, moments);
       parameters_.shift.resize(n);
       for (size_t u = 0; u < n; ++u)
         parameters_.shift[u] =
-            stored_number(means[u].count > 0 ? means[u].first / static_cast<double>(means[u].count) : 0.0, ctx.numerics);
-      sums = unit_sums(ctx.weights, index_, units_, [&](float w, uint32_t u) {
-        const double d = static_cast<double>(w) - parameters_.shift[u];
-        return std::pair<double, double>(std::abs(d), d * d);
-      });
+            stored_number(moments[u].count > 0 ? moments[u].sum / static_cast<double>(moments[u].count) : 0.0, ctx.numerics);
+      ctx.backend.unit_moments(ctx.weights, own, units_, parameters_.shift, moments);
     } else if (!units_.by_row()) {
-      std::vector<Moments> moments(n);
       ctx.backend.group_moments(ctx.weights, own, groups, moments);
-      for (size_t u = 0; u < n; ++u)
-        sums[u] = {moments[u].count, moments[u].abs_sum, moments[u].sq_sum};
     } else {
-      sums = unit_sums(ctx.weights, index_, units_, [](float w, uint32_t) {
-        const double d = std::abs(static_cast<double>(w));
-        return std::pair<double, double>(d, d * d);
-      });
+      ctx.backend.unit_moments(ctx.weights, own, units_, {}, moments);
     }
     parameters_.scale.resize(n);
     for (size_t u = 0; u < n; ++u) {
-      const Sums& s = sums[u];
-      const float a = stored_number(s.count > 0 ? s.first / static_cast<double>(s.count) : 0.0, ctx.numerics);
+      const Moments& m = moments[u];
+      const float a = stored_number(m.count > 0 ? m.abs_sum / static_cast<double>(m.count) : 0.0, ctx.numerics);
       parameters_.scale[u] = a;
-      squared_error_ += s.second - 2.0 * a * s.first + static_cast<double>(s.count) * a * a;
+      squared_error_ += m.sq_sum - 2.0 * a * m.abs_sum + static_cast<double>(m.count) * a * a;
     }
   }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <string>
 
 #include "core/tensor/owned.h"
@@ -21,14 +20,8 @@ std::string signs_name(int order) { return "residual_signs_" + std::to_string(or
 
 using Symbols = std::array<uint8_t, ResidualBinary::kMaxOrder>;
 
-// What one unit decodes with.
-struct Levels {
-  std::array<float, ResidualBinary::kMaxOrder> scale{};
-  std::array<float, ResidualBinary::kMaxOrder> mean{};  // merged: the sum, in mean[0]
-};
-
 // The one place that says what a weight becomes; coding and decoding both end here.
-inline float value_of(const Symbols& s, const Levels& u, int order, bool merged) {
+inline float value_of(const Symbols& s, const ResidualLevels& u, int order, bool merged) {
   float v = u.mean[0] + signed_value(u.scale[0], s[0]);
   for (int o = 1; o < order; ++o)
     v += merged ? signed_value(u.scale[static_cast<size_t>(o)], s[static_cast<size_t>(o)])
@@ -42,26 +35,11 @@ int means_per_unit(const ResidualBinary::Params& p) { return !p.mean ? 0 : p.mer
 class FittedResidual final : public FittedQuantizer {
  public:
   FittedResidual(const ResidualBinary::Params& p, const BlockContext& ctx, const Selection& own, const GroupMap& groups)
-      : p_(p),
-        merged_(p.merge_means),
-        index_(own),
-        units_(units_of(groups)),
-        levels_(static_cast<size_t>(units_.count())),
-        center_(static_cast<size_t>(units_.count())),
-        used_(static_cast<size_t>(units_.count())) {
-    const int64_t rows = index_.rows();
-    std::vector<double> row_error(static_cast<size_t>(rows));
-#pragma omp parallel if (ctx.weights.size() > kParallelWeights)
-    {
-      RowScratch scratch(index_.cols(), units_.per_row());
-#pragma omp for schedule(static)
-      for (int64_t i = 0; i < rows; ++i)
-        row_error[static_cast<size_t>(i)] = fit_row(ctx, i, scratch);
-    }
-    for (double e : row_error)
-      squared_error_ += e;
-    for (uint8_t u : used_)
-      used_count_ += u;
+      : p_(p), merged_(p.merge_means), index_(own), units_(units_of(groups)), levels_(static_cast<size_t>(units_.count())) {
+    const ResidualRule rule = {p.order, p.mean, p.merge_means, p.keep_zero, ctx.numerics == Numerics::kPacked};
+    squared_error_ = ctx.backend.residual_binarize(ctx.weights, own, units_, rule, levels_);
+    for (const ResidualLevels& u : levels_)
+      used_count_ += u.count > 0 ? 1 : 0;
     expect_finite(squared_error_, ctx.id, "residual_binary");
   }
 
@@ -100,7 +78,7 @@ class FittedResidual final : public FittedQuantizer {
   std::optional<ElementCode> element_code() override {
     element_parameters_.clear();
     for (size_t u = 0; u < levels_.size(); ++u)
-      for (const auto& numbers : {levels_[u].scale, center_[u], levels_[u].mean})
+      for (const auto& numbers : {levels_[u].scale, levels_[u].center, levels_[u].mean})
         element_parameters_.insert(element_parameters_.end(), numbers.begin(), numbers.begin() + p_.order);
     ElementCode code;
     code.planes = p_.order;
@@ -119,10 +97,10 @@ class FittedResidual final : public FittedQuantizer {
   void emit(PlaneWriter& writer) override {
     if (index_.total() == 0) return;
     std::vector<float> scales, means;
-    for (size_t u = 0; u < levels_.size(); ++u)
-      if (used_[u] != 0) {
-        scales.insert(scales.end(), levels_[u].scale.begin(), levels_[u].scale.begin() + p_.order);
-        means.insert(means.end(), levels_[u].mean.begin(), levels_[u].mean.begin() + means_per_unit(p_));
+    for (const ResidualLevels& u : levels_)
+      if (u.count > 0) {
+        scales.insert(scales.end(), u.scale.begin(), u.scale.begin() + p_.order);
+        means.insert(means.end(), u.mean.begin(), u.mean.begin() + means_per_unit(p_));
       }
     writer.numbers(kScales, Role::kScale, scales);
     if (p_.mean) writer.numbers(kMeans, Role::kOffset, means);
@@ -131,91 +109,23 @@ class FittedResidual final : public FittedQuantizer {
   }
 
  private:
-  struct RowScratch {
-    RowScratch(int64_t cols, int64_t groups)
-        : unit(static_cast<size_t>(cols)),
-          sum(static_cast<size_t>(cols)),
-          total(static_cast<size_t>(groups)),
-          count(static_cast<size_t>(groups)) {}
-    std::vector<uint32_t> unit;
-    std::vector<float> sum;     // S of every column
-    std::vector<double> total;  // per group of the row
-    std::vector<int64_t> count;
-  };
-
   Symbols code(float x, uint32_t u) const {
     Symbols s{};
     float sum = 0;
     for (size_t o = 0; o < static_cast<size_t>(p_.order); ++o) {
-      const float mean = center_[u][o];
+      const float mean = levels_[u].center[o];
       s[o] = sign_symbol((x - sum) - mean, p_.keep_zero);
       sum += mean + signed_value(levels_[u].scale[o], s[o]);
     }
     return s;
   }
 
-  // The squared error of row i.
-  double fit_row(const BlockContext& ctx, int64_t i, RowScratch& t) {
-    const int64_t cols = index_.cols(), base = i * units_.per_row();
-    const float* x = ctx.weights.row(i);
-    units_.fill(i, 0, cols, t.unit.data());
-    std::fill(t.count.begin(), t.count.end(), 0);
-    std::fill(t.sum.begin(), t.sum.end(), 0.0f);
-    const auto group = [&](int64_t j) { return static_cast<size_t>(t.unit[static_cast<size_t>(j)] - base); };
-    index_.visit(i, 0, cols, [&](int64_t j, int64_t) { ++t.count[group(j)]; });
-    // set(group, mean of value(j, unit) over the group's owned weights), for groups that own some.
-    const auto for_means = [&](auto value, auto set) {
-      std::fill(t.total.begin(), t.total.end(), 0.0);
-      index_.visit(i, 0, cols, [&](int64_t j, int64_t) { t.total[group(j)] += value(j, t.unit[static_cast<size_t>(j)]); });
-      for (size_t g = 0; g < t.total.size(); ++g)
-        if (t.count[g] > 0) set(static_cast<size_t>(base) + g, t.total[g] / static_cast<double>(t.count[g]));
-    };
-    for (size_t o = 0; o < static_cast<size_t>(p_.order); ++o) {
-      const auto left = [&](int64_t j) { return x[j] - t.sum[static_cast<size_t>(j)]; };
-      if (p_.mean)
-        for_means(
-            [&](int64_t j, uint32_t) { return left(j); },
-            [&](size_t u, double m) { center_[u][o] = merged_ ? static_cast<float>(m) : stored_number(m, ctx.numerics); });
-      for_means([&](int64_t j, uint32_t u) { return std::abs(left(j) - center_[u][o]); },
-                [&](size_t u, double a) { levels_[u].scale[o] = stored_number(a, ctx.numerics); });
-      if (o + 1 < static_cast<size_t>(p_.order))
-        index_.visit(i, 0, cols, [&](int64_t j, int64_t) {
-          const uint32_t u = t.unit[static_cast<size_t>(j)];
-          const uint8_t s = sign_symbol(left(j) - center_[u][o], p_.keep_zero);
-          t.sum[static_cast<size_t>(j)] += center_[u][o] + signed_value(levels_[u].scale[o], s);
-        });
-    }
-    for (size_t g = 0; g < t.count.size(); ++g)
-      if (t.count[g] > 0) finish_unit(static_cast<size_t>(base) + g, ctx.numerics);
-    double error = 0;
-    index_.visit(i, 0, cols, [&](int64_t j, int64_t) {
-      const uint32_t u = t.unit[static_cast<size_t>(j)];
-      const double e = static_cast<double>(x[j]) - value_of(code(x[j], u), levels_[u], p_.order, merged_);
-      error += e * e;
-    });
-    return error;
-  }
-
-  void finish_unit(size_t u, Numerics numerics) {
-    used_[u] = 1;
-    if (!merged_) {
-      levels_[u].mean = center_[u];
-      return;
-    }
-    double sum = 0;
-    for (int o = 0; o < p_.order; ++o)
-      sum += center_[u][static_cast<size_t>(o)];
-    levels_[u].mean[0] = stored_number(sum, numerics);
-  }
-
   ResidualBinary::Params p_;
   bool merged_;
   OwnedIndex index_;
   ScaleUnits units_;
-  std::vector<Levels> levels_;
-  std::vector<std::array<float, ResidualBinary::kMaxOrder>> center_;  // mu_o that signs are taken around
-  std::vector<uint8_t> used_;                                         // units that own weights
-  int64_t used_count_ = 0;
+  std::vector<ResidualLevels> levels_;
+  int64_t used_count_ = 0;  // units that own weights
   double squared_error_ = 0;
   std::array<std::vector<uint8_t>, ResidualBinary::kMaxOrder> symbols_;
   std::vector<float> element_parameters_;  // of element_code()
@@ -232,7 +142,7 @@ void ResidualBinary::decode(PlaneReader& reader, const Selection& own, const Gro
   const OwnedIndex index(own);
   if (index.total() == 0) return;
   const ScaleUnits units = units_of(groups);
-  std::vector<Levels> levels(static_cast<size_t>(units.count()));
+  std::vector<ResidualLevels> levels(static_cast<size_t>(units.count()));
   std::vector<uint8_t> used(levels.size());
   const int64_t rows = index.rows(), cols = index.cols();
 #pragma omp parallel if (out.size() > kParallelWeights)

@@ -29,7 +29,7 @@ namespace sage {
 
 class ResidualBinary final : public Quantizer {
  public:
-  static constexpr int kMaxOrder = 4;
+  static constexpr int kMaxOrder = ResidualRule::kMostOrders;
   struct Params {
     int order = 1;
     bool mean = true;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "tests/cuda/device_view.h"
+#include "tests/kernels/selections.h"
 
 namespace sage::test {
 namespace {
@@ -14,15 +15,6 @@ class Statistics : public testing::Test {
   std::unique_ptr<Backend> backend_ = make_cuda_on_cpu_backend();
 };
 
-BitMask random_bits(int64_t rows, int64_t cols, double share, uint64_t stream) {
-  BitMask bits(rows, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j)
-      if (rng.uniform() < share) bits.set(i, j);
-  return bits;
-}
-
 // Whole numbers up to 100: their sums and those of their squares are exact in any order.
 Matrix whole_numbers(int64_t rows, int64_t cols, uint64_t stream) {
   Matrix m(rows, cols);
@@ -30,25 +22,6 @@ Matrix whole_numbers(int64_t rows, int64_t cols, uint64_t stream) {
   for (int64_t i = 0; i < m.size(); ++i)
     m.data()[i] = static_cast<float>(rng.below(201)) - 100.0f;
   return m;
-}
-
-GroupMap random_labels(LabelShape shape, int64_t rows, int64_t cols, int64_t groups, int64_t block, uint64_t stream) {
-  GroupMap g = GroupMap::single(rows, cols);
-  g.shape = shape;
-  g.groups = groups;
-  g.block = block;
-  Rng rng(seed(), stream);
-  const auto draw = [&] { return rng.below(static_cast<uint64_t>(groups)); };
-  const int64_t labels = shape == LabelShape::kRow        ? rows
-                         : shape == LabelShape::kColumn   ? cols
-                         : shape == LabelShape::kRowBlock ? rows * g.blocks_per_row()
-                                                          : 0;
-  for (int64_t l = 0; l < labels; ++l)
-    g.label.push_back(static_cast<uint32_t>(draw()));
-  if (shape == LabelShape::kElement)
-    for (int64_t l = 0; l < rows * cols; ++l)
-      g.element.push_back(static_cast<uint8_t>(draw()));
-  return g;
 }
 
 // Moments by the definition; exact for whole numbers.

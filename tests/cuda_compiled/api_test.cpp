@@ -208,12 +208,15 @@ std::vector<bool> filled(const Family& family) {
 // On the CPU every test calls through the emulated table; that the other has no hole can be seen without a device.
 TEST(CompiledKernels, AreThoseTheExecutorRuns) {
   const KernelTable emulated = emulated_kernels(), compiled = compiled_kernels();
-  const auto& [forward, attention, head, statistics, calibration, packed] =
+  const auto& [forward, attention, head, statistics, fits, splits, coding, calibration, packed] =
       emulated;  // does not compile when a family is added and not compared
   EXPECT_EQ(filled(compiled.forward), filled(forward));
   EXPECT_EQ(filled(compiled.attention), filled(attention));
   EXPECT_EQ(filled(compiled.head), filled(head));
   EXPECT_EQ(filled(compiled.statistics), filled(statistics));
+  EXPECT_EQ(filled(compiled.fits), filled(fits));
+  EXPECT_EQ(filled(compiled.splits), filled(splits));
+  EXPECT_EQ(filled(compiled.coding), filled(coding));
   EXPECT_EQ(filled(compiled.calibration), filled(calibration));
   EXPECT_EQ(filled(compiled.packed), filled(packed));
   EXPECT_EQ(filled(forward), std::vector<bool>(sizeof(ForwardKernels) / sizeof(void*), true));

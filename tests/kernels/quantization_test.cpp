@@ -3,6 +3,7 @@
 #include <bit>
 #include <cstring>
 
+#include "tests/kernels/selections.h"
 #include "tests/kernels/support.h"
 
 namespace sage::test {
@@ -32,50 +33,6 @@ class Quantization : public BackendTest {
   std::unique_ptr<Backend> oracle_ = backend("reference");
 };
 INSTANTIATE_TEST_SUITE_P(Backends, Quantization, testing::ValuesIn(backend_names()), test_name);
-
-BitMask random_bits(int64_t rows, int64_t cols, double share, uint64_t stream) {
-  BitMask bits(rows, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j)
-      if (rng.uniform() < share) bits.set(i, j);
-  return bits;
-}
-
-// Masks of every shape; the caller tests both selections of each.
-std::vector<SaliencyMask> masks(const Shape& s) {
-  std::vector<SaliencyMask> out;
-  out.push_back(SaliencyMask::none(s.rows, s.cols));
-  out.push_back(SaliencyMask::columns(s.rows, random_bits(1, s.cols, 0.1, 71)));
-  out.push_back(SaliencyMask::elements(random_bits(s.rows, s.cols, 0.02, 72)));
-  out.push_back(SaliencyMask::elements(random_bits(s.rows, s.cols, 0.6, 73)));
-  return out;
-}
-
-std::vector<GroupMap> group_maps(const Shape& s) {
-  std::vector<GroupMap> out;
-  Rng rng(seed(), uint64_t{74});
-  out.push_back(GroupMap::single(s.rows, s.cols));
-  for (LabelShape shape : {LabelShape::kRow, LabelShape::kColumn, LabelShape::kRowBlock, LabelShape::kElement}) {
-    for (int64_t groups : {1, 5, 256}) {
-      GroupMap g = GroupMap::single(s.rows, s.cols);
-      g.shape = shape;
-      g.groups = groups;
-      if (shape == LabelShape::kRowBlock) g.block = groups == 5 ? 33 : groups == 1 ? 128 : 3;
-      const int64_t labels = shape == LabelShape::kRow        ? s.rows
-                             : shape == LabelShape::kColumn   ? s.cols
-                             : shape == LabelShape::kRowBlock ? s.rows * g.blocks_per_row()
-                                                              : 0;
-      for (int64_t l = 0; l < labels; ++l)
-        g.label.push_back(static_cast<uint32_t>(rng.below(static_cast<uint64_t>(groups))));
-      if (shape == LabelShape::kElement)
-        for (int64_t l = 0; l < s.rows * s.cols; ++l)
-          g.element.push_back(static_cast<uint8_t>(rng.below(static_cast<uint64_t>(groups))));
-      out.push_back(std::move(g));
-    }
-  }
-  return out;
-}
 
 TEST_P(Quantization, MatrixStats) {
   for_shapes([&](const Shape&, WeightView w) {

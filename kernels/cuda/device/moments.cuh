@@ -165,9 +165,9 @@ __global__ void __launch_bounds__(kSumThreads) fold_parts_kernel(const T* parts,
   if (threadIdx.x == 0) *out = s;
 }
 
-template <class T, int kLanes>
+template <class T, int kLanes, class Source>
 __global__ void __launch_bounds__(kSumThreads)
-    sum_cells_kernel(OwnedWeights<T> source, int64_t rows, int64_t cols, int64_t block, int64_t blocks_per_row, T* out) {
+    sum_cells_kernel(Source source, int64_t rows, int64_t cols, int64_t block, int64_t blocks_per_row, T* out) {
   constexpr int kCells = kSumThreads / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const int64_t cells = rows * blocks_per_row;

@@ -6,10 +6,10 @@
 #include "kernels/cuda/device/groups.cuh"
 #include "kernels/cuda/device/hadamard.cuh"
 #include "kernels/cuda/device/histogram.cuh"
-#include "kernels/cuda/device/moments.cuh"
 #include "kernels/cuda/device/select.cuh"
 #include "kernels/cuda/launch/column_sums.h"
 #include "kernels/cuda/launch/grid.h"
+#include "kernels/cuda/launch/sums.h"
 #include "kernels/cuda/statistics_kernels.h"
 
 namespace KX_NAMESPACE {
@@ -23,52 +23,6 @@ using sage::cuda::MagnitudeBin;
 using sage::cuda::OwnedBits;
 using sage::cuda::RadixState;
 
-constexpr int64_t kQuadsPerThread = 4;  // at least, where the matrix has that many: less is all start and fold
-
-bool aligned(const void* p, uintptr_t bytes) { return reinterpret_cast<uintptr_t>(p) % bytes == 0; }
-
-// Quads start at multiples of `step` columns.
-Weights weights(WeightView w, int64_t step = 4) {
-  return {w.data, w.ld, w.rows, w.cols, aligned(w.data, 16) && (w.ld % 4 == 0 || w.rows == 1) && step % 4 == 0};
-}
-
-// Blocks of `threads` threads that walk over all quads of a matrix.
-unsigned walking_blocks(int64_t rows, int64_t cols, int threads, int64_t most = sage::cuda::kMostParts) {
-  return static_cast<unsigned>(std::clamp<int64_t>(divide_up(rows * divide_up(cols, 4), threads * kQuadsPerThread), 1, most));
-}
-
-template <class T, class Source>
-int sum_matrix(const char* name, const Source& source, int64_t rows, int64_t cols, T* parts, T* out, kx::Stream stream) {
-  if (rows <= 0 || cols <= 0) return 0;
-  const unsigned blocks = walking_blocks(rows, cols, kSumThreads);
-  const int code =
-      kx::launch(name, dim3(blocks), dim3(kSumThreads), 0, stream, sum_matrix_kernel<T, Source>, source, rows, cols, parts);
-  if (code != 0) return code;
-  return kx::launch(name, dim3(1), dim3(kSumThreads), 0, stream, fold_parts_kernel<T>, static_cast<const T*>(parts),
-                    int64_t{blocks}, out);
-}
-
-template <class T, int kLanes>
-int sum_cells(const char* name, const OwnedWeights<T>& source, int64_t block, int64_t blocks_per_row, T* out,
-              kx::Stream stream) {
-  const int64_t rows = source.w.rows, blocks = divide_up(rows * blocks_per_row, kSumThreads / kLanes);
-  return kx::launch(name, dim3(static_cast<unsigned>(std::min<int64_t>(blocks, INT32_MAX))), dim3(kSumThreads), 0, stream,
-                    sum_cells_kernel<T, kLanes>, source, rows, source.w.cols, block, blocks_per_row, out);
-}
-
-// A cell of c columns is c / 4 quads. Few lanes leave a thread several quads before it folds, and neighbouring lanes still read
-// whole lines.
-template <class T>
-int sum_cells(const char* name, WeightView w, OwnedBits own, int64_t block, T* out, kx::Stream stream) {
-  const int64_t blocks_per_row = w.cols <= block ? 1 : divide_up(w.cols, block), widest = std::min(block, w.cols);
-  if (w.rows <= 0) return 0;
-  const OwnedWeights<T> source = {weights(w, blocks_per_row == 1 ? 4 : block), own};
-  if (widest <= 64) return sum_cells<T, 4>(name, source, block, blocks_per_row, out, stream);
-  if (widest <= 512) return sum_cells<T, 8>(name, source, block, blocks_per_row, out, stream);
-  if (widest <= 4096) return sum_cells<T, 32>(name, source, block, blocks_per_row, out, stream);
-  return sum_cells<T, kSumThreads>(name, source, block, blocks_per_row, out, stream);
-}
-
 int launch_matrix_stats(WeightView w, MatrixStats* parts, MatrixStats* out, kx::Stream stream) {
   return sum_matrix("matrix_stats", OwnedWeights<MatrixStats>{weights(w), {}}, w.rows, w.cols, parts, out, stream);
 }
@@ -79,10 +33,11 @@ int launch_squared_distance(WeightView a, WeightView b, double* parts, double* o
   return sum_matrix("squared_distance", Distance{weights(a), weights(b)}, a.rows, a.cols, parts, out, stream);
 }
 int launch_cell_moments(WeightView w, OwnedBits own, int64_t block, Moments* cells, kx::Stream stream) {
-  return sum_cells("cell_moments", w, own, block, cells, stream);
+  return sum_cells("cell_moments", OwnedWeights<Moments>{cell_weights(w, block), own}, w.rows, w.cols, block, cells, stream);
 }
 int launch_row_squares(WeightView w, double* out, kx::Stream stream) {
-  return sum_cells("row_squares", w, {}, std::max<int64_t>(1, w.cols), out, stream);
+  return sum_cells("row_squares", OwnedWeights<double>{weights(w), {}}, w.rows, w.cols, std::max<int64_t>(1, w.cols), out,
+                   stream);
 }
 int launch_column_moments(WeightView w, OwnedBits own, Moments* parts, Moments* out, kx::Stream stream) {
   return sum_columns("column_moments", OwnedWeights<Moments>{weights(w), own}, w.rows, w.cols,
