@@ -134,6 +134,18 @@ std::vector<double> script(const Backend& backend) {
   keep(decoded.view());
   keep(error.view());
   out.insert(out.end(), symbols.begin(), symbols.end());
+
+  std::vector<Moments> moments(2);
+  std::vector<ResidualLevels> levels(static_cast<size_t>(by_block.count()));
+  backend.unit_moments(y.view(), {&mask, false}, by_group, std::span(scales).first(2), moments);
+  for (const Moments& m : moments)
+    out.insert(out.end(), {m.sum, m.abs_sum, m.sq_sum});
+  out.push_back(backend.residual_binarize(y.view(), {&mask, false}, by_block, {.order = 2}, levels));
+  const std::vector<float> cuts = {0.2f, 0.9f};
+  std::vector<double> errors(2);
+  std::vector<int64_t> upper(2);
+  backend.split_errors(y.view(), {.cuts = cuts, .apart = &mask}, errors, upper);
+  out.insert(out.end(), errors.begin(), errors.end());
   return out;
 }
 
