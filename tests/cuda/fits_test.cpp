@@ -14,14 +14,6 @@ class DeviceFits : public testing::Test {
   std::unique_ptr<Backend> oracle_ = backend("reference");
 };
 
-// Multiples of 2^-6 up to 2: all sums below are exact in any order.
-Matrix exact_weights(int64_t rows, int64_t cols, uint64_t stream) {
-  Matrix m(rows, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < m.size(); ++i)
-    m.data()[i] = (static_cast<float>(rng.below(257)) - 128.0f) / 64;
-  return m;
-}
 std::vector<float> exact_centers(int64_t n, uint64_t stream) {
   const Matrix m = exact_weights(1, n, stream);
   return {m.data(), m.data() + n};

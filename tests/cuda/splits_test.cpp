@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/split_kernels.h"
 #include "tests/cuda/device_view.h"
+#include "tests/kernels/selections.h"
 
 namespace sage::test {
 namespace {
@@ -26,14 +27,6 @@ bool same_bytes(const Outcome& a, const Outcome& b) {
   return a.upper == b.upper && std::memcmp(a.errors.data(), b.errors.data(), a.errors.size() * sizeof(double)) == 0;
 }
 
-SaliencyMask random_mask(int64_t rows, int64_t cols, double share, uint64_t stream) {
-  BitMask bits(rows, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j)
-      if (rng.uniform() < share) bits.set(i, j);
-  return SaliencyMask::elements(std::move(bits));
-}
 std::vector<float> even_cuts(int count, float most) {
   std::vector<float> out;
   for (int k = 0; k < count; ++k)
@@ -60,7 +53,7 @@ void expect_reference(const Backend& b, const Backend& oracle, const Matrix& x, 
 
 // Every result that depends on the weights.
 std::vector<Outcome> all_outcomes(const Backend& b, WeightView x) {
-  const SaliencyMask mask = random_mask(x.rows, x.cols, 0.1, 1);
+  const SaliencyMask mask = SaliencyMask::elements(random_bits(x.rows, x.cols, 0.1, 1));
   const std::vector<float> cuts = even_cuts(40, 2.0f), keys = mixed_keys(x.cols), columns = even_cuts(30, 90.0f);
   return {split(b, x, {.cuts = cuts, .apart = &mask, .order = 1, .centered = true}),
           split(b, x, {.cuts = columns, .column_keys = keys, .order = 2, .centered = false})};
@@ -130,7 +123,7 @@ TEST_F(DeviceSplits, RowsOfEveryLength) {
     const Matrix x = normal_matrix(rows, cols, 13);
     const std::vector<float> keys = mixed_keys(cols);
     for (double share : {0.0, 0.1, 0.6, 1.1}) {
-      const SaliencyMask mask = random_mask(rows, cols, share, 14);
+      const SaliencyMask mask = SaliencyMask::elements(random_bits(rows, cols, share, 14));
       for (int order : {1, 2}) {
         SCOPED_TRACE(testing::Message() << cols << " columns, " << mask.count() << " apart, order " << order);
         expect_reference(*backend_, *oracle_, x, {.cuts = cuts, .apart = &mask, .order = order, .centered = order == 1});
@@ -148,7 +141,8 @@ TEST_F(DeviceSplits, AnyNumberOfCuts) {
   for (int count : {1, 2, 3, 49, 63, 64, 81, 85, 86, 127, 128, 129, 254, 255, 256, 257, 510, 511, 513}) {
     const std::vector<float> cuts = even_cuts(count, 2.5f);
     for (const Matrix* m : {&x, &wide}) {
-      const SaliencyMask mask = random_mask(m->rows(), m->cols(), 0.1, 17), none = SaliencyMask::none(m->rows(), m->cols());
+      const SaliencyMask mask = SaliencyMask::elements(random_bits(m->rows(), m->cols(), 0.1, 17)),
+                         none = SaliencyMask::none(m->rows(), m->cols());
       for (const SaliencyMask* apart : {&mask, &none}) {
         SCOPED_TRACE(testing::Message() << count << " cuts, " << m->cols() << " columns, " << apart->count() << " apart");
         expect_reference(*backend_, *oracle_, *m, {.cuts = cuts, .apart = apart, .order = 1, .centered = true});
@@ -165,7 +159,7 @@ TEST_F(DeviceSplits, BandsOfRows) {
   const Matrix x = normal_matrix(rows, cols, 18);
   std::vector<float> values = even_cuts(cuts, 2.5f);
   for (const SaliencyMask& mask :
-       {random_mask(rows, cols, 0.3, 19), SaliencyMask::columns(rows, random_mask(1, cols, 0.5, 20).bits())})
+       {SaliencyMask::elements(random_bits(rows, cols, 0.3, 19)), SaliencyMask::columns(rows, random_bits(1, cols, 0.5, 20))})
     expect_reference(*backend_, *oracle_, x, {.cuts = values, .apart = &mask, .order = 1, .centered = true});
 }
 

@@ -7,7 +7,7 @@
 #include <optional>
 
 #include "core/backend/memory.h"
-#include "tests/kernels/support.h"
+#include "tests/kernels/selections.h"
 
 namespace sage::test {
 namespace {
@@ -212,35 +212,6 @@ TEST_P(Coding, ErrorsMeanWhatTheySay) {
   EXPECT_TRUE(same_bits(none.decoded, alone.decoded));
 }
 
-GroupMap random_groups(LabelShape shape, int64_t rows, int64_t cols, int64_t groups, uint64_t stream) {
-  GroupMap g = GroupMap::single(rows, cols);
-  if (shape == LabelShape::kSingle) return g;
-  g.shape = shape;
-  g.groups = groups;
-  g.block = shape == LabelShape::kRowBlock ? 5 : 0;
-  Rng rng(seed(), stream);
-  const int64_t labels = shape == LabelShape::kRow        ? rows
-                         : shape == LabelShape::kColumn   ? cols
-                         : shape == LabelShape::kRowBlock ? rows * g.blocks_per_row()
-                                                          : 0;
-  for (int64_t l = 0; l < labels; ++l)
-    g.label.push_back(static_cast<uint32_t>(rng.below(static_cast<uint64_t>(groups))));
-  if (shape == LabelShape::kElement)
-    for (int64_t l = 0; l < rows * cols; ++l)
-      g.element.push_back(static_cast<uint8_t>(rng.below(static_cast<uint64_t>(groups))));
-  return g;
-}
-
-SaliencyMask random_mask(MaskShape shape, int64_t rows, int64_t cols, uint64_t stream) {
-  if (shape == MaskShape::kNone) return SaliencyMask::none(rows, cols);
-  BitMask bits(shape == MaskShape::kElements ? rows : 1, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < bits.rows(); ++i)
-    for (int64_t j = 0; j < cols; ++j)
-      if (rng.uniform() < 0.3) bits.set(i, j);
-  return shape == MaskShape::kElements ? SaliencyMask::elements(bits) : SaliencyMask::columns(rows, bits);
-}
-
 // A code of any kind with plausible parameters.
 ElementCode random_code(ElementCode::Kind kind, Rng& rng) {
   ElementCode c;
@@ -277,6 +248,11 @@ std::vector<float> random_parameters(const ElementCode& c, int64_t units, Rng& r
   return out;
 }
 
+GroupMap random_groups(LabelShape shape, int64_t rows, int64_t cols, Rng& rng) {
+  if (shape == LabelShape::kSingle) return GroupMap::single(rows, cols);
+  return random_labels(shape, rows, cols, 1 + static_cast<int64_t>(rng.below(6)), 5, rng.below(1 << 20));
+}
+
 // Two slots of random codes, masks and groups over a matrix that is wider than the block; its columns in or out of order.
 struct RandomBlock {
   std::vector<Fit> fits;
@@ -288,15 +264,17 @@ struct RandomBlock {
     constexpr Kind kKinds[] = {Kind::kSigns, Kind::kPositive, Kind::kGrid, Kind::kTrits, Kind::kSteps};
     constexpr LabelShape kShapes[] = {LabelShape::kSingle, LabelShape::kRow, LabelShape::kColumn, LabelShape::kRowBlock,
                                       LabelShape::kElement};
-    constexpr MaskShape kMasks[] = {MaskShape::kElements, MaskShape::kColumns, MaskShape::kNone};
     const int64_t width = k + 37;
     for (size_t n = 0; n < fits.size(); n += 2) {
-      const SaliencyMask mask = random_mask(kMasks[static_cast<size_t>(round) % 3], rows, width, rng.below(1 << 20));
+      const int shape = round % 3;
+      const BitMask bits = random_bits(shape == 0 ? rows : 1, width, 0.3, rng.below(1 << 20));
+      const SaliencyMask mask = shape == 0   ? SaliencyMask::elements(bits)
+                                : shape == 1 ? SaliencyMask::columns(rows, bits)
+                                             : SaliencyMask::none(rows, width);
       for (size_t slot = 0; slot < 2; ++slot) {
         Fit& f = fits[n + slot];
         f.mask = mask;
-        f.groups =
-            random_groups(kShapes[rng.below(5)], rows, width, 1 + static_cast<int64_t>(rng.below(6)), rng.below(1 << 20));
+        f.groups = random_groups(kShapes[rng.below(5)], rows, width, rng);
         f.code = random_code(kKinds[(static_cast<size_t>(round) + 2 * slot + n) % 5], rng);
         f.bind(slot == 1, rng.below(2) == 1);
         f.parameters = random_parameters(f.code, f.units->count(), rng);

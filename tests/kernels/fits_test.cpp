@@ -179,15 +179,6 @@ TEST_P(Fits, ResidualLevelsFollowTheDefinition) {
   });
 }
 
-// Multiples of 2^-6 up to 2: residuals are multiples of 2^-24 at least, and their sums are exact in any order.
-Matrix exact_weights(int64_t rows, int64_t cols, uint64_t stream) {
-  Matrix m(rows, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < m.size(); ++i)
-    m.data()[i] = (static_cast<float>(rng.below(257)) - 128.0f) / 64;
-  return m;
-}
-
 TEST_P(Fits, LevelsAreThoseOfTheReferenceToTheBitWhereSumsAreExact) {
   const Shape s{9, 131, 0};
   const Matrix w = exact_weights(s.rows, s.cols, 60);

@@ -6,7 +6,7 @@
 #include <limits>
 
 #include "kernels/cpu/binarization_error.h"
-#include "tests/kernels/support.h"
+#include "tests/kernels/selections.h"
 #include "tests/support/binarization.h"
 
 namespace sage::test {
@@ -60,14 +60,6 @@ double energy(WeightView x) {
   return sum;
 }
 
-BitMask random_bits(int64_t rows, int64_t cols, double share, uint64_t stream) {
-  BitMask bits(rows, cols);
-  Rng rng(seed(), stream);
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t j = 0; j < cols; ++j)
-      if (rng.uniform() < share) bits.set(i, j);
-  return bits;
-}
 std::vector<SaliencyMask> masks(int64_t rows, int64_t cols) {
   std::vector<SaliencyMask> out;
   out.push_back(SaliencyMask::none(rows, cols));

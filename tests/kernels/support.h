@@ -181,4 +181,13 @@ inline std::vector<Shape> shapes(const std::string& backend_name) {
   return out;
 }
 
+// Multiples of 2^-6 up to 2: sums of a few thousand of them and of their squares are exact in any order.
+inline Matrix exact_weights(int64_t rows, int64_t cols, uint64_t stream) {
+  Matrix m(rows, cols);
+  Rng rng(seed(), stream);
+  for (int64_t i = 0; i < m.size(); ++i)
+    m.data()[i] = (static_cast<float>(rng.below(257)) - 128.0f) / 64;
+  return m;
+}
+
 }  // namespace sage::test
