@@ -191,6 +191,8 @@ class Backend {
   // Causal attention of one sequence: q[T x heads*head_dim], k, v[T x kv_heads*head_dim] -> out[T x heads*head_dim]. No T x T
   // matrix is kept for more than one tile.
   virtual void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const = 0;
+  // Throws what attention() would throw for heads of this shape whatever the sequence: to be asked before hours of work.
+  virtual void require_attention(const AttentionShape& /*shape*/) const {}
   virtual void silu_mul(WeightView gate, WeightView up, View<float> out) const = 0;  // silu(gate) * up; out may alias either
   virtual void relu(View<float> x) const = 0;
   // x Phi(x) = x / 2 erfc(-x / sqrt 2), Phi the standard normal distribution function: "gelu" of Hugging Face, not the tanh form.

@@ -62,6 +62,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
                  const std::function<void(int64_t, WeightView)>& take) {
   const ModelConfig& config = source.config();
   const Family& family = find_family(config);
+  check_forward(family, config, backend);
   check_tensors(family, source);
   const Protocol& p = windows.protocol;
   check_sequence_length(family, config, p.window);

@@ -45,6 +45,16 @@ void load_norm(const Family& family, const WeightSource& source, const std::stri
   if (layer_norm) shift = source.load_vector(name + ".bias");
 }
 
+AttentionShape attention_shape(const Family& family, const ModelConfig& c) {
+  AttentionShape shape;
+  shape.heads = static_cast<int>(c.heads);
+  shape.kv_heads = static_cast<int>(c.kv_heads);
+  shape.head_dim = static_cast<int>(c.head_dim);
+  shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
+  shape.window = family.sliding_window ? static_cast<int>(c.sliding_window) : 0;
+  return shape;
+}
+
 // What one block's computation shares: saves every helper the same seven arguments.
 struct Pass {
   const Family& family;
@@ -96,12 +106,7 @@ void attention_branch(const Pass& p, View<float> hidden, int64_t length, const s
   p.head_norm(NormPlace::kQuery, q);
   p.head_norm(NormPlace::kKey, k);
 
-  AttentionShape shape;
-  shape.heads = static_cast<int>(c.heads);
-  shape.kv_heads = static_cast<int>(c.kv_heads);
-  shape.head_dim = static_cast<int>(c.head_dim);
-  shape.scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim)));
-  shape.window = p.family.sliding_window ? static_cast<int>(c.sliding_window) : 0;
+  const AttentionShape shape = attention_shape(p.family, c);
   for (int64_t first = 0; first < hidden.rows; first += length) {
     const auto sequence = [&](View<float> m) { return m.row_range(first, first + length); };
     if (rotary) {
@@ -210,6 +215,10 @@ std::vector<HeldMemory> hold(const Backend& backend, const BlockWeights& block) 
     for (const std::vector<float>& v : *vectors)
       held.push_back(hold(backend, v));
   return held;
+}
+
+void check_forward(const Family& family, const ModelConfig& config, const Backend& backend) {
+  backend.require_attention(attention_shape(family, config));
 }
 
 void forward_block(const Family& family, const ModelConfig& config, const BlockWeights& block, View<float> hidden,

@@ -69,6 +69,9 @@ BlockWeights load_block(const Family& family, const WeightSource& source, int la
 // Holds all weights of the block; they must not change, nor go, before what this returns does.
 std::vector<HeldMemory> hold(const Backend& backend, const BlockWeights& block);
 
+// Throws, before anything is read or computed, what forward_block would throw because this backend cannot run this model.
+void check_forward(const Family& family, const ModelConfig& config, const Backend& backend);
+
 // hidden += attention(norm(hidden)); hidden += mlp(norm(hidden)), in place; a family's norms may sit on the stream after each
 // sum instead. hidden holds whole sequences of sequence_length
 // rows one after another (hidden.rows is a multiple of it), each starting at position 0.

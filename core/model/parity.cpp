@@ -76,6 +76,7 @@ class Checker {
           double tolerance)
       : source_(source), config_(source.config()), family_(family), expected_(expected), backend_(backend) {
     report_.tolerance = tolerance;
+    check_forward(family_, config_, backend_);
     check_tensors(family_, source_);
     const TensorInfo& ids = expected_.at("input_ids");
     if (ids.shape.size() != 2 || ids.shape[0] < 1 || ids.shape[1] < 1)

@@ -76,6 +76,7 @@ nlohmann::json opt_config(const SyntheticShape& shape, int64_t layers, DType dty
 const std::vector<SyntheticShape>& synthetic_shapes() {
   static const std::vector<SyntheticShape> shapes = {
       {"toy", 64, 160, 2, 4, 2, 2048, 10000},
+      {"toy-wide-heads", 512, 160, 2, 1, 1, 2048, 10000},
       {"smollm2-135m", 576, 1536, 30, 9, 3, 49152, 100000},
       {"tinyllama-1.1b", 2048, 5632, 22, 32, 4, 32000, 10000},
       {"llama2-7b", 4096, 11008, 32, 32, 32, 32000, 10000},

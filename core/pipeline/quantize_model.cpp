@@ -172,7 +172,10 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   check_tensors(family, job.source);
   const bool calibrates = job.factory.needs_calibration();
   if (calibrates && job.calibration == nullptr) throw Error(ExitCode::kInternalError, "quantize_model: a pipeline that calibrates was given no samples");
-  if (calibrates) check_sequence_length(family, job.source.config(), job.calibration->samples.options.length);
+  if (calibrates) {
+    check_forward(family, job.source.config(), job.backend);
+    check_sequence_length(family, job.source.config(), job.calibration->samples.options.length);
+  }
   std::map<int, std::vector<LinearSite>> layers;
   double total = 0;
   for (const LinearSite& site : linear_sites(family, job.source.config())) {

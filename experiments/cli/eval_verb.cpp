@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/eval/perplexity.h"
+#include "core/model/forward.h"
 #include "core/pipeline/packed_checkpoint.h"
 #include "core/util/table.h"
 #include "experiments/cli/options.h"
@@ -105,7 +106,12 @@ ExitCode run(const Program& program, const po::variables_map& given) {
     throw UserError("--memory: found {}; expected 1 to 1048576 MiB; e.g. --memory 1024", budget_mib);
   const std::unique_ptr<Backend> backend = make_backend(device_option(given));
   const std::string folder = resolve_model_path(given["model"].as<std::string>());
-  const std::unique_ptr<WeightSource> source = open_model(folder, program.registries, *backend);
+  const auto open = [&](const std::string& path) {
+    std::unique_ptr<WeightSource> opened = open_model(path, program.registries, *backend);
+    check_forward(find_family(opened->config()), opened->config(), *backend);
+    return opened;
+  };
+  const std::unique_ptr<WeightSource> source = open(folder);
   const Tokenizer tokenizer = Tokenizer::from_folder(folder);
   const TokenWindows windows = make_windows(tokenizer, load_text(given["text"].as<std::string>()), protocol, limit);
   EvalOptions options;
@@ -117,7 +123,7 @@ ExitCode run(const Program& program, const po::variables_map& given) {
   if (names.reference.empty()) {
     result = evaluate_perplexity(*source, windows, *backend, options);
   } else {
-    const std::unique_ptr<WeightSource> other = open_model(names.reference, program.registries, *backend);
+    const std::unique_ptr<WeightSource> other = open(names.reference);
     const Reference reference{other.get(), FinalStates::of(*other, windows, *backend, options)};
     result = evaluate_perplexity(*source, windows, *backend, options, &reference);
   }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "core/model/forward.h"
 #include "core/model/tokenizer.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/pipeline/quantize_model.h"
@@ -132,6 +133,7 @@ const CheckpointSource& Runner::model(const std::string& path) {
 
 std::string Runner::key_of(const Experiment& e) {
   const CheckpointSource& source = model(e.model_path);
+  if (e.calibrates || !e.eval.empty()) check_forward(find_family(source.config()), source.config(), *backend_);
   std::string text = fmt::format("schema {}\nexperiment {}\nmodel {}\nbackend {}\n", kRunSchemaVersion, canonical_json(identity(e)), source.digest(), backend_->name());
   if (!is_full_precision(e.pipeline))
     for (const std::string& c : PipelineFactory(e.pipeline, registries_).component_versions()) text += c + "\n";
@@ -193,6 +195,7 @@ PackedReport Runner::quantize_only(const Experiment& e, const std::string& packe
   if (is_full_precision(e.pipeline)) throw UserError("{}: leaves the model in full precision; expected a method that quantizes; see `sageptq list presets`", e.source);
   const CheckpointSource& source = model(e.model_path);
   const PipelineFactory factory(e.pipeline, registries_);
+  if (e.calibrates) check_forward(find_family(source.config()), source.config(), *backend_);
   const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
   return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), packed, "", e.trace,
                          [&e](const std::string& name) { return e.selects(name); }, {}, calibration.get()});

@@ -32,11 +32,11 @@ double seconds_of(const RunRecord& r, const std::string& stage) {
 }  // namespace
 
 SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOptions& options) {
-  make_folders(options.folder);
   SweepOutcome out;
   out.manifest = options.folder + "/sweep.json";
   std::vector<std::string> keys;
   for (const Point& p : expansion.points) keys.push_back(runner.key_of(p.experiment));
+  make_folders(options.folder);
   write_manifest(out.manifest, expansion.name, expansion.points, keys, runner.store());
   for (size_t i = 0; i < expansion.points.size(); ++i) {
     const Point& point = expansion.points[i];

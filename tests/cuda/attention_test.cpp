@@ -2,6 +2,7 @@
 // skipped.
 #include "kernels/cuda/attention_kernels.h"
 #include "tests/cuda/device_view.h"
+#include "tests/support/expect_error.h"
 
 namespace sage::test {
 namespace {
@@ -165,13 +166,13 @@ TEST_F(CudaAttention, ANanQueryStaysInItsRowAndHead) {
 TEST_F(CudaAttention, HeadsThatAreTooLongAreRefused) {
   const Matrix x = normal_matrix(3, 257, 100);
   Matrix out(3, 257);
-  try {
-    backend_->attention(x.view(), x.view(), x.view(), {1, 1, 257, 1.0f, 0}, out.view());
-    FAIL() << "no error";
-  } catch (const ResourceError& e) {
-    const std::string text = e.what();
-    EXPECT_NE(text.find("heads of 257 values; expected at most 256; use --device cpu"), std::string::npos) << text;
-  }
+  const AttentionShape longer{1, 1, 257, 1.0f, 0};
+  const std::string text =
+      message_of<ResourceError>([&] { backend_->attention(x.view(), x.view(), x.view(), longer, out.view()); });
+  EXPECT_NE(text.find("heads of 257 values; expected at most 256; use --device cpu"), std::string::npos) << text;
+  // What is asked before the work gets the answer of the work.
+  EXPECT_EQ(message_of<ResourceError>([&] { backend_->require_attention(longer); }), text);
+  EXPECT_NO_THROW(backend_->require_attention({1, 1, 256, 1.0f, 0}));
 }
 
 }  // namespace

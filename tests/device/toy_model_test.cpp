@@ -4,15 +4,18 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <optional>
 
 #include "core/eval/perplexity.h"
+#include "core/model/parity.h"
 #include "core/model/synthetic.h"
 #include "core/pipeline/quantize_model.h"
 #include "core/util/files.h"
 #include "kernels/backends.h"
 #include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
 #include "tests/pipeline/calibrated.h"
+#include "tests/support/expect_error.h"
 #include "tests/support/temporary_folder.h"
 
 namespace sage {
@@ -102,6 +105,45 @@ TEST_P(ToyModel, OnTheDeviceAsOnTheHost) {
   EXPECT_GE(spans["transfer 2048 x 64"], 1);  // the head
   EXPECT_EQ(device->device_memory().in_use, 0u);
   EXPECT_GT(device->device_memory().peak, 2048u * 64 * sizeof(float));
+}
+
+// A model whose heads no kernel of the device can take is refused before anything is read or written.
+TEST(WideHeads, AreRefusedBeforeTheWork) {
+  const TemporaryFolder folder;
+  write_synthetic_checkpoint(find_synthetic_shape("toy-wide-heads"), folder.file("model"), 1, DType::kF32, 5);
+  const CheckpointSource source(folder.file("model"));
+  const Family& family = find_family(source.config());
+  const auto device = make_cuda_on_cpu_backend();
+  const auto expect_refused = [](const auto& f) {
+    test::expect_words(test::message_of<ResourceError>(f), {"heads of 512 values; expected at most 256; use --device cpu"});
+  };
+  expect_refused([&] { check_forward(family, source.config(), *device); });
+  EXPECT_NO_THROW(check_forward(family, source.config(), test::cpu()));
+
+  const PipelineFactory factory(
+      canonical_pipeline(*parse_yaml_file(std::string(SAGE_SOURCE) + "/experiments/presets/gptq.yaml").find("pipeline"),
+                         test::registries()),
+      test::registries());
+  CalibrationConfig config;
+  config.samples = 1;
+  config.length_tokens = kLength;
+  const CalibrationJob calibration{test::draw(source.config().vocab_size, 1, kLength, 0), config};
+  const std::string out = folder.file("packed");
+  expect_refused([&] {
+    quantize_model({source, factory, test::registries(), *device, 1, out, "", false, {}, {}, &calibration, nullptr});
+  });
+  EXPECT_FALSE(std::filesystem::exists(out + ".work"));
+
+  const TokenWindows windows = cut_windows(std::vector<int32_t>(kLength, 1), find_protocol("gptq-24"), 0, std::nullopt);
+  EvalOptions options;
+  options.progress = false;
+  bool scored = false;
+  expect_refused([&] { run_windows(source, windows, *device, options, [&](int64_t, WeightView) { scored = true; }); });
+  EXPECT_FALSE(scored);
+  // Before its file is looked at: this one is of another model.
+  const SafetensorsFile expected(SAGE_TEST_DATA "/hf/llama_mha/expected.safetensors");
+  expect_refused([&] { check_parity(family, source, expected, *device, 1e-4); });
+  EXPECT_EQ(device->device_memory().peak, 0u) << "the device was used";
 }
 
 }  // namespace

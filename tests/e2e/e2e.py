@@ -297,6 +297,24 @@ def device():
         assert "cuda" in absent.stderr and "--device cpu" in absent.stderr, absent.stderr
         assert not list(work.glob("absent*"))
 
+    # A model the device cannot run is refused first of all: texts that are not there are never missed, no folder appears.
+    wide = toy_model(shape="toy-wide-heads")
+    on_device = ["--model", wide, "--device", "cuda_on_cpu"]
+    nothing = ["--text", "nowhere.txt", "--protocol", "gptq-64", "--windows", 2]
+    (work / "wide.yaml").write_text("name: wide\neval: [{protocol: gptq-64, text: nowhere.txt}]\nsweep: {list: [{name: rtn, extends: rtn}]}\n")
+    expected = source / "tests/data/hf/llama_mha/expected.safetensors"
+    for command in (["run", "rtn", *on_device, *nothing, "-o", "wide-out"],
+                    ["run", "gptq", *on_device, "--set", "calibration.dataset=nowhere.txt", "--until", "quantize", "-o", "wide-out"],
+                    ["sweep", "wide.yaml", *on_device, "-o", "wide-out"],
+                    ["sweep", "wide.yaml", *on_device, "--dry-run"],
+                    ["eval", *on_device, *nothing],
+                    ["parity", *on_device, "--expected", expected]):
+        refused = sageptq(*command, expect=3)
+        assert "cuda_on_cpu: attention: heads of 512 values; expected at most 256; use --device cpu" in refused.stderr, refused.stderr
+        assert not list(work.glob("wide-out*")), command
+    # Nothing of it is computed where a matrix is quantized by itself and nothing is scored.
+    sageptq("run", "rtn", *on_device, "--until", "quantize", "-o", "wide-out")
+
 
 globals()[case]()
 print(f"{case}: passed")

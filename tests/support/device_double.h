@@ -68,6 +68,7 @@ class DeviceDouble final : public Backend, public BlockCoder {
                   View<float> y) const override;
   void rotary(View<float> x, int heads, const RotaryTable& table, int64_t first_position) const override;
   void attention(WeightView q, WeightView k, WeightView v, const AttentionShape& shape, View<float> out) const override;
+  void require_attention(const AttentionShape& shape) const override { compute_->require_attention(shape); }
   void silu_mul(WeightView gate, WeightView up, View<float> out) const override;
   void relu(View<float> x) const override;
   void gelu(View<float> x) const override;
