@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -225,13 +226,18 @@ def opt():
         assert said["within"] and len(said["tensors"]) == 5, said
 
 
-def run_file():
+def readers():
     try:
         import h5py
         import pandas
     except ImportError as error:
         print(f"SKIPPED: {error}; `make fetch` makes the project's Python environment")
         sys.exit(77)
+    return h5py, pandas
+
+
+def run_file():
+    h5py, pandas = readers()
     model = toy_model()
     sageptq("run", "sage_paper", "--model", model, *SCORE, "--trace")
     (path,) = (work / "store").rglob("*.h5")
@@ -314,6 +320,73 @@ def device():
         assert not list(work.glob("wide-out*")), command
     # Nothing of it is computed where a matrix is quantized by itself and nothing is scored.
     sageptq("run", "rtn", *on_device, "--until", "quantize", "-o", "wide-out")
+
+
+def device_record():
+    """What a run's record says of the device: its memory, stage by stage, and what ran when."""
+    h5py, pandas = readers()
+    model = toy_model()
+    weights, head, states = 4 * 160 * 64, 4 * 2048 * 64, 4 * 3 * 64 * 64  # bytes: of the largest matrix, the head, three windows
+
+    def record(*arguments):
+        """timing by stage and timeline (None: there is none) of a run, its device's memory, and how long the command took."""
+        before, started = set((work / "store").rglob("*.h5")), time.monotonic()
+        sageptq("run", *arguments, "--model", model, *SCORE)
+        seconds = time.monotonic() - started
+        (path,) = set((work / "store").rglob("*.h5")) - before
+        with h5py.File(path) as f:
+            device = re.search(r"([\d.]+) GB", str(f["provenance"].attrs["backend"]))
+            total = float(device[1]) * 1e9 if device else 0
+            timing = pandas.DataFrame(f["timing"][:]).set_index("stage")
+            return timing, pandas.DataFrame(f["timeline"][:]) if "timeline" in f else None, total, seconds
+
+    def check_timeline(line, seconds):
+        assert list(line.columns) == ["stream", "what", "start_s", "end_s"] and set(line["stream"]) == {b"compute", b"transfer"}, line
+        assert (line["start_s"] > 0).all() and (line["start_s"] <= line["end_s"]).all() and (line["end_s"] < seconds).all(), line
+        assert line["start_s"].is_monotonic_increasing, line
+        compute = line[line["stream"] == b"compute"]
+        assert (compute["end_s"].values[:-1] <= compute["start_s"].values[1:]).all(), "one span after another"
+        assert (compute["end_s"] - compute["start_s"]).sum() > 0, line
+
+    calibrated = ["--set", "calibration.samples=2", "--set", "calibration.length_tokens=32", "--set", f"calibration.dataset={work}/text.txt"]
+    timing, line, total, seconds = record("gptq", *calibrated, "--trace", "--device", "cuda_on_cpu")
+    assert list(timing.index) == [b"calibrate", b"quantize", b"evaluate gptq-64"], timing
+    peak = timing["device_peak_bytes"]
+    assert (peak <= total).all() and 8e9 < total < 9e9, (peak, total)
+    assert (peak[:2] >= weights).all() and peak.iloc[2] >= head + states, peak
+    check_timeline(line, seconds)
+    what = [w.decode() for w in line["what"]]
+    # Calibration: the first block's Grams, its outputs once it is quantized, the second block's Grams. Evaluation: the model in full
+    # precision, which divergence is taken from, and the quantized one, each block by block to its head.
+    times = {name: what.count(name) for name in ("block 0 and its Grams", "block 1 and its Grams", "block 0", "block 1", "head")}
+    assert times == {"block 0 and its Grams": 1, "block 1 and its Grams": 1, "block 0": 3, "block 1": 2, "head": 2}, what
+    assert what.count("2048 x 64") >= 1 and what.count("160 x 64") >= 4, what
+    where = dict(zip(what, line["stream"]))
+    assert where["head"] == where["block 0"] == b"compute" and where["2048 x 64"] == where["160 x 64"] == b"transfer", where
+
+    timing, line, total, _ = record("rtn", "--device", "cuda_on_cpu")
+    assert line is None, "a timeline was recorded, and not asked for"
+    assert (timing["device_peak_bytes"] > 0).all() and (timing["device_peak_bytes"] <= total).all(), timing
+    assert timing["device_peak_bytes"].iloc[0] < head + states, "the peak of quantizing is that of evaluating"
+    timing, line, *_ = record("rtn", "--trace")
+    assert line is None and (timing["device_peak_bytes"] == 0).all(), "the host has a device's figures"
+
+    # Two runs of one process: each has its own timeline, each stage its own peak.
+    (work / "two.yaml").write_text("name: two\ntrace: true\neval: [{protocol: gptq-64, text: text.txt, windows: 2}]\n"
+                                   "sweep: {list: [{name: a, extends: rtn}, {name: b, extends: rtn_minmax_1bit}]}\n")
+    started = time.monotonic()
+    sageptq("sweep", "two.yaml", "--model", model, "--device", "cuda_on_cpu", "-o", "two")
+    seconds = time.monotonic() - started
+    lines = []
+    for point in json.loads((work / "two/sweep.json").read_text())["points"]:
+        with h5py.File(work / "two" / point["run_file"]) as f:
+            lines.append(pandas.DataFrame(f["timeline"][:]))
+            quantize, evaluate = f["timing"]["device_peak_bytes"]
+            assert 0 < quantize < head <= evaluate, (quantize, evaluate)
+    for line in lines:
+        check_timeline(line, seconds)
+        assert list(line["what"]).count(b"block 0") == list(line["what"]).count(b"head") == 1, line
+    assert lines[0]["end_s"].max() <= lines[1]["start_s"].min(), lines
 
 
 globals()[case]()
