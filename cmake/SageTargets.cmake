@@ -10,13 +10,27 @@ function(sage_library name)
   target_link_libraries(${name} PUBLIC ${ARG_LINK})
 endfunction()
 
-# sage_test(AREA [LINK lib...] [LABELS label...]): one GoogleTest program of all .cpp files of the current folder, one CTest
-# entry per test. Tests find their committed data below SAGE_TEST_DATA.
+# sage_test(AREA [LINK lib...] [LABELS label...] [RACES filter]): one GoogleTest program of all .cpp files of the current folder, one
+# CTest entry per test. Tests find their committed data below SAGE_TEST_DATA.
+#
+# RACES: a program that executes CUDA kernels. Of its tests, a build with ThreadSanitizer runs those that match the filter, in few
+# entries: starting takes longer than most tests.
 function(sage_test area)
-  cmake_parse_arguments(ARG "" "" "LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "RACES" "LINK;LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   add_executable(sage_test_${area} ${sources})
   target_link_libraries(sage_test_${area} PRIVATE ${ARG_LINK} GTest::gtest GTest::gtest_main)
   target_compile_definitions(sage_test_${area} PRIVATE SAGE_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data")
+  if(ARG_RACES AND SAGE_SANITIZE MATCHES "thread")
+    set(shards 3)
+    math(EXPR last "${shards} - 1")
+    foreach(shard RANGE ${last})
+      add_test(NAME ${area}.races_${shard} COMMAND sage_test_${area} --gtest_filter=${ARG_RACES} --gtest_brief=1)
+      # What OpenBLAS and the OpenMP runtime order among themselves is not seen, and would look like races.
+      set_tests_properties(${area}.races_${shard} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600 FAIL_REGULAR_EXPRESSION " 0 tests from"
+                           ENVIRONMENT "GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard};TSAN_OPTIONS=ignore_noninstrumented_modules=1")
+    endforeach()
+    return()
+  endif()
   gtest_discover_tests(sage_test_${area} TEST_PREFIX "${area}." PROPERTIES LABELS "${ARG_LABELS}" DISCOVERY_TIMEOUT 60)
 endfunction()

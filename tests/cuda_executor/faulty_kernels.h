@@ -82,6 +82,25 @@ __global__ void mirror(float* p) {
   p[threadIdx.x] = s[blockDim.x - 1 - threadIdx.x];  // mirror reads
 }
 template <bool kSound>
+__global__ void last_block_mirrors(float* p) {  // all blocks but the last are sound
+  KX_DYNAMIC_SHARED(float, s);
+  s[threadIdx.x] = static_cast<float>(threadIdx.x);  // last writes
+  if (kSound || blockIdx.x + 1 < gridDim.x) __syncthreads();
+  p[threadIdx.x] = s[blockDim.x - 1 - threadIdx.x];  // last reads
+}
+template <bool kSound>
+__global__ void sums_of_warps(float* p) {  // the fault is behind a sound barrier
+  KX_DYNAMIC_SHARED(float, s);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) s[threadIdx.x / 32] = 1.0f;  // sum writes
+  if (kSound) __syncthreads();
+  if (threadIdx.x != 0) return;
+  float sum = 0.0f;
+  for (unsigned w = 0; w < blockDim.x / 32; ++w)
+    sum += s[w];  // sum reads
+  p[0] = sum;
+}
+template <bool kSound>
 __global__ void tile_loop(float* p) {  // the classic: a tile is overwritten while others still read it
   KX_DYNAMIC_SHARED(float, s);
   float sum = 0.0f;

@@ -18,11 +18,12 @@ class RacesDeathTest : public ::testing::Test {
  protected:
   void SetUp() override { GTEST_FLAG_SET(death_test_style, "threadsafe"); }
   // Ends the process: 66 where ThreadSanitizer had something to report.
-  [[noreturn]] static void run(void (*kernel)(float*), unsigned blocks = 1, bool blocks_race = false) {
+  [[noreturn]] static void run(void (*kernel)(float*), unsigned blocks = 1, bool blocks_race = false, unsigned threads = 64) {
     options().cross_block_races = blocks_race;
     {
       DeviceBuffer<float> p(std::vector<float>(64, 0.0f));
-      if (launch("kernel", blocks, blocks_race ? 1 : 64, 64 * sizeof(float), nullptr, kernel, p.data()) != 0) std::_Exit(1);
+      if (launch("kernel", blocks, blocks_race ? 1 : threads, 64 * sizeof(float), nullptr, kernel, p.data()) != 0)
+        std::_Exit(1);
     }
     std::exit(0);
   }
@@ -38,6 +39,31 @@ TEST_F(RacesDeathTest, MissingBarrier) {
   expect_race(planted::mirror<false>, "mirror reads");
   expect_race(planted::static_tile_without_barrier, "static reads");
   expect_none(planted::mirror<true>);
+}
+// ThreadSanitizer alone would forget what threads of these did.
+TEST_F(RacesDeathTest, LargeBlocks) {
+  for (unsigned threads : {128u, 256u, 512u, 1024u}) {
+    SCOPED_TRACE(threads);
+    EXPECT_EXIT(run(planted::sums_of_warps<false>, 1, false, threads), ::testing::ExitedWithCode(66),
+                "data race(.|\n)*" + place("sum writes"));
+    EXPECT_EXIT(run(planted::sums_of_warps<true>, 1, false, threads), ::testing::ExitedWithCode(0), "");
+  }
+}
+// A thread keeps its fiber from block to block and from launch to launch.
+TEST_F(RacesDeathTest, LaterBlocksAndLaunches) {
+  const auto run_all = [](void (*last)(float*)) {
+    DeviceBuffer<float> p(std::vector<float>(96, 0.0f));
+    for (unsigned threads : {64u, 96u, 32u})
+      if (launch("sound", 3, threads, 96 * sizeof(float), nullptr, planted::mirror<true>, p.data()) != 0) std::_Exit(1);
+    if (launch("last", 5, 64, 64 * sizeof(float), nullptr, last, p.data()) != 0) std::_Exit(1);
+    std::exit(0);
+  };
+  for (const Options& o : all_orders()) {
+    const WithOptions scope(o);
+    EXPECT_EXIT(run_all(planted::last_block_mirrors<false>), ::testing::ExitedWithCode(66),
+                "data race(.|\n)*" + place("last reads"));
+  }
+  EXPECT_EXIT(run_all(planted::last_block_mirrors<true>), ::testing::ExitedWithCode(0), "");
 }
 TEST_F(RacesDeathTest, MissingSecondBarrier) {
   expect_race(planted::tile_loop<false>, "tile writes");

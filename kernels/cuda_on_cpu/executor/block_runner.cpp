@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -35,6 +36,12 @@ CudaThread& BlockRunner::running() { return *running_thread; }
 
 BlockRunner::BlockRunner() : threads_(std::make_unique<CudaThread[]>(kMaxThreads)) {}
 
+BlockRunner::~BlockRunner() {
+#ifdef KX_TSAN
+  destroy_tsan_fibers(0);
+#endif
+}
+
 void BlockRunner::begin_grid(const Launch& launch) {
   launch_ = &launch;
   context_.size = launch.block;
@@ -50,6 +57,7 @@ void BlockRunner::begin_grid(const Launch& launch) {
   this_block = &context_;
 #ifdef KX_TSAN
   main_.tsan = __tsan_get_current_fiber();
+  destroy_tsan_fibers(count_);  // idle ones take TSan's time, too
 #endif
 }
 
@@ -104,8 +112,9 @@ const std::string& BlockRunner::run_block(uint64_t block) {
   order_release(&start_token_);
 #ifdef KX_TSAN
   // All from here: TSan orders a fiber's creator before it, and threads of a block must not be ordered by who started whom.
-  for (unsigned i = 0; i < count_; ++i)
-    threads_[i].tsan = __tsan_create_fiber(0);
+  for (unsigned i = 0; i < std::min(count_, kMostTsanFibers); ++i)
+    if (tsan_fibers_[i] == nullptr) tsan_fibers_[i] = __tsan_create_fiber(0);
+  share_tsan_fibers();
 #endif
   if (CudaThread* first = pick()) {
     set_running(first);
@@ -130,11 +139,30 @@ void BlockRunner::release_fibers() {
   for (unsigned i = 0; i < count_; ++i) {
     CudaThread& t = threads_[i];
     if (t.fiber != nullptr) (unordered ? retired_ : free_).push_back(std::exchange(t.fiber, nullptr));
-#ifdef KX_TSAN
-    __tsan_destroy_fiber(std::exchange(t.tsan, nullptr));
-#endif
   }
+#ifdef KX_TSAN
+  // Blocks that are ordered may share TSan's fibers, which take long to make. Abandoned ones never left what they had called.
+  if (unordered || !fault_.empty()) destroy_tsan_fibers(0);
+#endif
 }
+
+#ifdef KX_TSAN
+void BlockRunner::share_tsan_fibers() {
+  unsigned shuffled[kMaxThreads];
+  for (unsigned i = 0; i < count_; ++i)
+    shuffled[i] = i;
+  if (count_ > kMostTsanFibers)
+    for (unsigned i = count_; i > 1; --i)
+      std::swap(shuffled[i - 1], shuffled[random() % i]);
+  for (unsigned i = 0; i < count_; ++i)
+    threads_[shuffled[i]].tsan = tsan_fibers_[i % kMostTsanFibers];
+}
+
+void BlockRunner::destroy_tsan_fibers(unsigned first) {
+  for (unsigned i = first; i < kMostTsanFibers; ++i)
+    if (tsan_fibers_[i] != nullptr) __tsan_destroy_fiber(std::exchange(tsan_fibers_[i], nullptr));
+}
+#endif
 
 bool BlockRunner::add_fiber() {
   std::unique_ptr<Fiber> fiber = Fiber::with_stack(static_cast<unsigned>(fibers_.size()));

@@ -28,12 +28,13 @@ struct alignas(64) CudaThread : ThreadContext {  // what a barrier touches comes
   unsigned mask = 0, argument = 0;
   int width = 0;
   uint64_t value = 0, result = 0;
-  void* tsan = nullptr;
+  void* tsan = nullptr;  // TSan's fiber that stands for it
 };
 
 class BlockRunner {
  public:
   BlockRunner();
+  ~BlockRunner();
   // A grid's blocks run between these two. `launch` must outlive them.
   void begin_grid(const Launch& launch);
   void end_grid();
@@ -67,6 +68,13 @@ class BlockRunner {
   std::string deadlock() const;  // who waits where
   [[noreturn]] void abandon();   // ends the block after a fault; fibers are not unwound, so callers hold nothing that needs it
   void release_fibers();
+#ifdef KX_TSAN
+  // TSan tells at most 255 threads apart that are alive at a time, and forgets accesses when there are more. Threads of larger
+  // blocks share its fibers, drawn by lot for each block: what two of them do to each other goes unseen in that one.
+  static constexpr unsigned kMostTsanFibers = 128;
+  void share_tsan_fibers();
+  void destroy_tsan_fibers(unsigned first);  // tsan_fibers_[first], ...
+#endif
 
   // Collectives (collectives.cpp).
   void release_barrier();
@@ -88,6 +96,10 @@ class BlockRunner {
   CudaThread* barrier_other_ = nullptr;  // one that arrived somewhere else
   std::string fault_;
   uint64_t random_state_ = 0;
+
+#ifdef KX_TSAN
+  void* tsan_fibers_[kMostTsanFibers] = {};
+#endif
 
   Fiber main_;
   std::vector<std::unique_ptr<Fiber>> fibers_;
