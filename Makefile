@@ -28,7 +28,7 @@ help:
 	@echo "Targets"
 	@echo "  quickstart  install what is missing, build, fetch model and text, compare methods on them, show table and picture"
 	@echo "  test        build and run all tests: release, AddressSanitizer + UndefinedBehaviorSanitizer, $(FUZZ_SECONDS) s per fuzz target"
-	@echo "  test-cuda   run the kernel tests on this machine's NVIDIA GPU and print a report"
+	@echo "  test-cuda   run the kernel tests on this machine's NVIDIA GPU, time its operations, and print a report"
 	@echo "  build       build the program: $(sageptq)"
 	@echo "  fetch       fetch the default model and text into the cache folder (no network once they are there)"
 	@echo "  install     install program, presets and bash completion below PREFIX"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the shared kernel tests on this machine's GPU and prints a report of it; `make test-cuda` calls it. Exit status 3 where there is no
-# toolkit or no device, 1 where a test failed.
+# Runs the shared kernel tests on this machine's GPU, times its operations, and prints a report; `make test-cuda` calls it. Exit status 3
+# where there is no toolkit or no device, 1 where a test failed.
 #
 # The build is one of its own, for the architecture of this device only.
 set -uo pipefail
@@ -8,7 +8,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 jobs=${JOBS:-$(nproc)}
 build=build/cuda
-folders="core;kernels;tests/kernels;tests/cuda_compiled"
+folders="core;kernels;strategies;results;experiments;analysis;tests/kernels;tests/cuda_compiled"
 
 fail() {
   echo "test-cuda: $*" >&2
@@ -50,13 +50,16 @@ answer=$("$probe/probe") ||
 echo "== building for sm_$capability ($device)"
 CUDACXX=$nvcc cmake --preset release -B "$build" --log-level=WARNING -DSAGE_CUDA=ON "-DSAGE_CUDA_ARCHITECTURES=$capability-real" "-DSAGE_ONLY=$folders" \
   "-DCMAKE_RUNTIME_OUTPUT_DIRECTORY=$PWD/$build/bin" > /dev/null || exit 1
-cmake --build "$build" --parallel "$jobs" --target sage_test_kernels sage_test_cuda_compiled || exit 1
+cmake --build "$build" --parallel "$jobs" --target sage_test_kernels sage_test_cuda_compiled sageptq || exit 1
 
 echo "== testing"
 export SAGE_REQUIRE_CUDA=1
 status=0
 "$build/bin/sage_test_kernels" --gtest_brief=1 --gtest_filter='*/cuda:Backends.*' --gtest_output="json:$build/kernels.json" || status=1
 "$build/bin/sage_test_cuda_compiled" --gtest_brief=1 --gtest_output="json:$build/api.json" || status=1
+
+echo "== timing (some minutes)"
+"$build/bin/sageptq" bench --device cuda > "$build/bench.txt" || { echo "the benchmarks did not finish" > "$build/bench.txt"; status=1; }
 
 echo
 echo "== report (worth sending to the project, whatever it says)"
@@ -83,4 +86,6 @@ for name in failed:
 for name, test in sorted(tests, key=lambda t: -float(t[1]["time"].rstrip("s")))[:5]:
     print(f"  longest {float(test['time'].rstrip('s')):8.3f} s  {name}")
 END
+echo
+cat "$build/bench.txt"
 exit $status

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <vector>
 
+#include "core/backend/memory.h"
 #include "core/util/random.h"
 #include "kernels/bench/harness.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -21,21 +22,30 @@ struct UnitName {
   const char* text;
   double factor;
 };
-constexpr UnitName kUnits[] = {{Unit::kBytes, "GB/s", 1e-9}, {Unit::kOperations, "GFLOP/s", 1e-9}, {Unit::kWeights, "Mweights/s", 1e-6}};
+constexpr UnitName kUnits[] = {
+    {Unit::kBytes, "GB/s", 1e-9}, {Unit::kOperations, "GFLOP/s", 1e-9}, {Unit::kWeights, "Mweights/s", 1e-6}};
 const UnitName& name_of(Unit unit) {
   return *std::find_if(std::begin(kUnits), std::end(kUnits), [&](const UnitName& u) { return u.unit == unit; });
 }
+
+struct Subject {
+  const Backend* backend = nullptr;
+  bool tiny = false;
+};
+Subject subject;  // of the call of collect_benchmarks that runs
+
+bool on_host() { return backend().memory_is_host(); }
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
-const Backend& backend() {
-  static const std::unique_ptr<Backend> b = make_cpu_backend();
-  return *b;
-}
+const Backend& backend() { return *subject.backend; }
+
+int64_t sized(int64_t full, int64_t tiny) { return subject.tiny ? tiny : full; }
 
 double stream_read_rate() {
+  if (!on_host()) return 0;
   static const double rate = [] {
     const int64_t words = int64_t{48} << 20;  // 384 MiB
     std::vector<uint64_t> data(static_cast<size_t>(words), 1);
@@ -62,6 +72,7 @@ double stream_read_rate() {
 }
 
 double sgemm_rate(int64_t t, int64_t m, int64_t n) {
+  if (!on_host()) return 0;
   static std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
   double& rate = known[{t, m, n}];
   if (rate > 0) return rate;
@@ -81,6 +92,7 @@ double sgemm_rate(int64_t t, int64_t m, int64_t n) {
 }
 
 double syrk_rate(int64_t t, int64_t n) {
+  if (!on_host()) return 0;
   static std::map<std::pair<int64_t, int64_t>, double> known;
   double& rate = known[{t, n}];
   if (rate > 0) return rate;
@@ -100,13 +112,22 @@ double syrk_rate(int64_t t, int64_t n) {
 }
 
 void measure(benchmark::State& state, Unit unit, double amount, double bound, const std::function<void()>& operation) {
-  double best = 1e30;
-  operation();  // first touch of results and caches
-  for (auto _ : state) {
+  const BackendMatrix mark = placed(Matrix::zeros(1, 1));
+  const auto seconds = [&](int count) {
     const double start = now();
-    operation();
-    best = std::min(best, now() - start);
-  }
+    for (int i = 0; i < count; ++i)
+      operation();
+    if (!on_host()) to_host(backend(), mark.view());  // behind everything that was queued
+    return (now() - start) / count;
+  };
+  seconds(1);  // first touch of results and caches
+  // On a device several operations share one wait, which may take longer than one of them.
+  constexpr double kMostShared = 100, kShareSeconds = 2e-3;
+  const int count = on_host() ? 1 : static_cast<int>(std::clamp(kShareSeconds / seconds(1), 1.0, kMostShared));
+  double best = 1e30;
+  for (auto _ : state)
+    best = std::min(best, seconds(count));
+  state.counters["count"] = count;
   const UnitName& name = name_of(unit);
   state.counters[name.text] = amount / best * name.factor;
   state.counters["best_ms"] = best * 1e3;
@@ -114,6 +135,21 @@ void measure(benchmark::State& state, Unit unit, double amount, double bound, co
     state.counters["bound"] = bound * name.factor;
     state.counters["fraction"] = amount / best / bound;
   }
+}
+
+void add_benchmark(const std::string& name, double seconds, const std::function<void(benchmark::State&)>& run) {
+  constexpr double kTinySeconds = 0.01;
+  benchmark::RegisterBenchmark(name.c_str(), run)
+      ->MeasureProcessCPUTime()
+      ->UseRealTime()
+      ->Unit(benchmark::kMillisecond)
+      ->MinTime(subject.tiny ? kTinySeconds : seconds);
+}
+
+BackendMatrix placed(const Matrix& m) {
+  BackendMatrix out(backend(), m.rows(), m.cols());
+  copy(backend(), m.view(), out.view());
+  return out;
 }
 
 Matrix weights(int64_t rows, int64_t cols, uint64_t seed) {
@@ -149,6 +185,7 @@ class Collector final : public benchmark::BenchmarkReporter {
       row.best_ms =
           run.real_accumulated_time * 1e3 / static_cast<double>(std::max<benchmark::IterationCount>(1, run.iterations));
       for (const auto& [name, counter] : run.counters) {
+        if (name == "count") row.cpu_ms /= counter.value;
         if (name == "best_ms") row.best_ms = counter.value;
         if (name == "bound") row.bound = counter.value;
         if (name == "fraction") row.fraction = counter.value;
@@ -177,40 +214,26 @@ void register_all() {
 }
 
 void register_matrix_benchmark(const MatrixBenchmark& b) {
-  benchmark::RegisterBenchmark(b.name.c_str(),
-                               [b](benchmark::State& state) {
-                                 const Matrix w = bench::weights(b.rows, b.cols, 11);
-                                 bench::measure(state, bench::Unit::kWeights, static_cast<double>(w.size()),
-                                                bench::stream_read_rate() / sizeof(float), [&] { b.run(w.view()); });
-                               })
-      ->MeasureProcessCPUTime()
-      ->UseRealTime()
-      ->Unit(benchmark::kMillisecond)
-      ->MinTime(1.0);
+  bench::add_benchmark(b.name, 1.0, [b](benchmark::State& state) {
+    const Matrix w = bench::weights(b.rows, b.cols, 11);
+    bench::measure(state, bench::Unit::kWeights, static_cast<double>(w.size()), bench::stream_read_rate() / sizeof(float),
+                   [&] { b.run(w.view()); });
+  });
 }
 
 }  // namespace
 
-std::vector<BenchmarkRow> collect_benchmarks(const std::string& filter, const std::vector<MatrixBenchmark>& more,
+std::vector<BenchmarkRow> collect_benchmarks(const Backend& backend, const BenchmarkOptions& options,
+                                             const std::vector<MatrixBenchmark>& more,
                                              const std::function<void(const BenchmarkRow&)>& done) {
+  bench::subject = {&backend, options.tiny};
   register_all();
   for (const MatrixBenchmark& b : more)
     register_matrix_benchmark(b);
   Collector collector(done);
-  benchmark::RunSpecifiedBenchmarks(&collector, filter.empty() ? "." : filter);
-  benchmark::ClearRegisteredBenchmarks();
+  benchmark::RunSpecifiedBenchmarks(&collector, options.filter.empty() ? "." : options.filter);
+  benchmark::ClearRegisteredBenchmarks();  // and what they keep in the backend's memory
   return std::move(collector.rows);
-}
-
-int run_benchmarks(int argc, char** argv) {
-  register_all();
-  benchmark::Initialize(&argc, argv);
-  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
-  benchmark::AddCustomContext("backend", bench::backend().description());
-  const bool ran = benchmark::RunSpecifiedBenchmarks() > 0;
-  benchmark::ClearRegisteredBenchmarks();
-  benchmark::Shutdown();
-  return ran ? 0 : 1;
 }
 
 }  // namespace sage

@@ -1,6 +1,9 @@
-// Benchmarks of the kernels. Every figure is set against a bound measured in the same run: bytes against the machine's stream
-// read rate, floating-point operations against OpenBLAS sgemm (ssyrk for Grams) with its own threads on the same
-// shapes (trailing updates: on a square product; splits: half of that, for doubles). Counters:
+// Benchmarks of the operations of a backend. Where it computes in host memory, every figure is set against a bound measured in
+// the same run: bytes against the machine's stream read rate, floating-point operations against OpenBLAS sgemm (ssyrk for
+// Grams) with its own threads on the same shapes (trailing updates: on a square product; splits: half of that, for doubles). Of
+// a device no bound is known, and none is stated. There, matrices lie in the device's memory before the clock starts, and a
+// repetition ends when the device is done: what is timed is the operation, and the transfer of what its interface has in host
+// memory (masks, labels, targets, results). Counters:
 //   GB/s, GFLOP/s or Mweights/s   best repetition
 //   bound             the rate the work is limited by, same unit
 //   fraction          reached / bound
@@ -12,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor/view.h"
+#include "core/backend/backend.h"
 
 namespace sage {
 
@@ -26,8 +29,8 @@ struct BenchmarkRow {
   std::optional<double> fraction;
 };
 
-// Something done to a whole matrix by code this folder does not know, such as quantizing it by a method. Its bound is reading
-// every weight once.
+// Something done to a whole matrix in host memory by code this folder does not know, such as quantizing it by a method. Its
+// bound is reading every weight once.
 struct MatrixBenchmark {
   std::string name;
   int64_t rows = 0;
@@ -35,13 +38,15 @@ struct MatrixBenchmark {
   std::function<void(WeightView)> run;
 };
 
-// Runs the benchmarks of the kernels, and `more`, whose names match the regular expression (all if empty), calling `done` after each. Empty result: nothing
-// matched, or the expression is not one.
-std::vector<BenchmarkRow> collect_benchmarks(const std::string& filter, const std::vector<MatrixBenchmark>& more = {},
-                                             const std::function<void(const BenchmarkRow&)>& done = {});
+struct BenchmarkOptions {
+  std::string filter;  // a regular expression on names; empty: all
+  bool tiny = false;   // sizes and repetitions that an executor of kernels gets through in seconds; they measure nothing
+};
 
-// The same with Google Benchmark's own options (--benchmark_filter=REGEX, --benchmark_format=console|json|csv, ...) and output.
-// Returns 0, or 1 when nothing matched the filter or an option is unknown.
-int run_benchmarks(int argc, char** argv);
+// Runs the benchmarks of the backend's operations, and `more`, calling `done` after each. Empty result: nothing matched the
+// filter, or it is not an expression. One call at a time.
+std::vector<BenchmarkRow> collect_benchmarks(const Backend& backend, const BenchmarkOptions& options,
+                                             const std::vector<MatrixBenchmark>& more = {},
+                                             const std::function<void(const BenchmarkRow&)>& done = {});
 
 }  // namespace sage

@@ -1,5 +1,7 @@
 // The forward pass of a 135M-parameter Llama (hidden 576, 9 heads of 64, 3 key heads, feed-forward 1536, vocabulary 49152) on a
 // window of 2048 positions. Bound: OpenBLAS sgemm with its own threads on the shapes of the model's linear layers.
+#include <fmt/format.h>
+
 #include <cmath>
 #include <vector>
 
@@ -8,27 +10,31 @@
 namespace sage::bench {
 namespace {
 
-constexpr int64_t kLength = 2048, kHidden = 576, kKeys = 192, kInner = 1536, kVocabulary = 49152;
-constexpr int kHeads = 9, kKeyHeads = 3, kHeadDim = 64;
+struct Sizes {
+  int64_t length = sized(2048, 32), heads = sized(9, 2), key_heads = sized(3, 1), head_dim = sized(64, 16);
+  int64_t hidden = heads * head_dim, keys = key_heads * head_dim, inner = sized(1536, 48), vocabulary = sized(49152, 200);
+};
 
-struct Block {
-  Matrix q = weights(kHidden, kHidden, 1), k = weights(kKeys, kHidden, 2), v = weights(kKeys, kHidden, 3),
-         o = weights(kHidden, kHidden, 4), gate = weights(kInner, kHidden, 5), up = weights(kInner, kHidden, 6),
-         down = weights(kHidden, kInner, 7);
-  std::vector<float> gain = std::vector<float>(kHidden, 1.0f);
+struct Block : Sizes {
+  Held q{weights(hidden, hidden, 1)}, k{weights(keys, hidden, 2)}, v{weights(keys, hidden, 3)}, o{weights(hidden, hidden, 4)},
+      gate{weights(inner, hidden, 5)}, up{weights(inner, hidden, 6)}, down{weights(hidden, inner, 7)};
+  std::vector<float> gain = std::vector<float>(static_cast<size_t>(hidden), 1.0f);
+  HeldMemory held_gain = hold(backend(), gain);
   RotaryTable rotary;
-  AttentionShape shape{kHeads, kKeyHeads, kHeadDim, 0.125f, 0};
-  Matrix x = weights(kLength, kHidden, 8), normed{kLength, kHidden}, xq{kLength, kHidden}, xk{kLength, kKeys},
-         xv{kLength, kKeys}, mixed{kLength, kHidden}, added{kLength, kHidden}, xg{kLength, kInner}, xu{kLength, kInner};
+  AttentionShape shape{static_cast<int>(heads), static_cast<int>(key_heads), static_cast<int>(head_dim),
+                       1 / std::sqrt(static_cast<float>(head_dim)), 0};
+  BackendMatrix x = placed(weights(length, hidden, 8)), normed = empty(hidden), xq = empty(hidden), xk = empty(keys),
+                xv = empty(keys), mixed = empty(hidden), added = empty(hidden), xg = empty(inner), xu = empty(inner);
   Block() {
-    rotary.head_dim = kHeadDim;
-    for (int i = 0; i < kHeadDim / 2; ++i)
-      rotary.inv_freq.push_back(std::pow(100000.0, -2.0 * i / kHeadDim));
+    rotary.head_dim = static_cast<int>(head_dim);
+    for (int64_t i = 0; i < head_dim / 2; ++i)
+      rotary.inv_freq.push_back(std::pow(100000.0, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim)));
   }
+  BackendMatrix empty(int64_t cols) const { return {backend(), length, cols}; }
   void attend() {
     const Backend& b = backend();
-    b.rotary(xq.view(), kHeads, rotary, 0);
-    b.rotary(xk.view(), kKeyHeads, rotary, 0);
+    b.rotary(xq.view(), shape.heads, rotary, 0);
+    b.rotary(xk.view(), shape.kv_heads, rotary, 0);
     b.attention(xq.view(), xk.view(), xv.view(), shape, mixed.view());
   }
   void run() {
@@ -49,91 +55,99 @@ struct Block {
   }
 };
 
-constexpr double product(double t, double m, double n) { return 2.0 * t * m * n; }
-constexpr double kLinear = product(kLength, 2 * kHidden + 2 * kKeys + 2 * kInner, kHidden) + product(kLength, kHidden, kInner);
+// Operations of y[t x m] = x[t x n] w[m x n]^T.
+double product(int64_t t, int64_t m, int64_t n) {
+  return 2.0 * static_cast<double>(t) * static_cast<double>(m) * static_cast<double>(n);
+}
+double linear_operations(const Sizes& s) {
+  return product(s.length, 2 * s.hidden + 2 * s.keys + 2 * s.inner, s.hidden) + product(s.length, s.hidden, s.inner);
+}
 // Both products of attention over the causal half.
-constexpr double kAttention = 2.0 * kHeads * kHeadDim * static_cast<double>(kLength) * (kLength + 1);
+double attention_operations(const Sizes& s) { return product(s.length, s.hidden, s.length + 1); }
 
 // Time the linear layers alone would take at sgemm's rate on each shape, turned into one rate.
-double linear_bound() {
+double linear_bound(const Sizes& s) {
   double seconds = 0;
-  auto take = [&](int64_t m, int64_t n) {
-    seconds += product(kLength, static_cast<double>(m), static_cast<double>(n)) / sgemm_rate(kLength, m, n);
-  };
-  take(kHidden, kHidden);
-  take(kHidden, kHidden);
-  take(kKeys, kHidden);
-  take(kKeys, kHidden);
-  take(kInner, kHidden);
-  take(kInner, kHidden);
-  take(kHidden, kInner);
-  return kLinear / seconds;
+  auto take = [&](int64_t m, int64_t n) { seconds += product(s.length, m, n) / sgemm_rate(s.length, m, n); };
+  take(s.hidden, s.hidden);
+  take(s.hidden, s.hidden);
+  take(s.keys, s.hidden);
+  take(s.keys, s.hidden);
+  take(s.inner, s.hidden);
+  take(s.inner, s.hidden);
+  take(s.hidden, s.inner);
+  return linear_operations(s) / seconds;  // 0 where no rate is known
 }
 
-void add(const std::string& name, const std::function<void(benchmark::State&)>& f) {
-  benchmark::RegisterBenchmark(name.c_str(), f)
-      ->MeasureProcessCPUTime()
-      ->UseRealTime()
-      ->Unit(benchmark::kMillisecond)
-      ->MinTime(0.5);
+void add(const std::string& name, const std::function<void(benchmark::State&)>& run) {
+  add_benchmark("forward/" + name, 0.5, run);
 }
 
 void add_linear(int64_t t, int64_t m, int64_t n) {
-  add("forward/linear/" + std::to_string(t) + "x" + std::to_string(m) + "x" + std::to_string(n), [=](benchmark::State& state) {
-    const Matrix x = weights(t, n, 1), w = weights(m, n, 2);
-    Matrix y(t, m);
-    measure(state, Unit::kOperations, product(static_cast<double>(t), static_cast<double>(m), static_cast<double>(n)),
-            sgemm_rate(t, m, n), [&] { backend().linear(x.view(), w.view(), {}, y.view()); });
+  add(fmt::format("linear/{}x{}x{}", t, m, n), [=](benchmark::State& state) {
+    const BackendMatrix x = placed(weights(t, n, 1)), y(backend(), t, m);
+    const Held w(weights(m, n, 2));
+    measure(state, Unit::kOperations, product(t, m, n), sgemm_rate(t, m, n),
+            [&] { backend().linear(x.view(), w.view(), {}, y.view()); });
   });
+}
+
+// Bytes of `matrices` matrices of cols columns, a row per position.
+double bytes(const Sizes& s, int matrices, int64_t cols) {
+  return static_cast<double>(sizeof(float)) * matrices * static_cast<double>(s.length * cols);
 }
 
 }  // namespace
 
 void register_forward() {
-  add_linear(kLength, kHidden, kHidden);
-  add_linear(kLength, kKeys, kHidden);
-  add_linear(kLength, kInner, kHidden);
-  add_linear(kLength, kHidden, kInner);
-  add_linear(512, 4096, 4096);
-  add_linear(1, 4096, 4096);
-  add("forward/attention/2048x9x64", [](benchmark::State& state) {
+  const Sizes s;
+  add_linear(s.length, s.hidden, s.hidden);
+  add_linear(s.length, s.keys, s.hidden);
+  add_linear(s.length, s.inner, s.hidden);
+  add_linear(s.length, s.hidden, s.inner);
+  add_linear(sized(512, 20), sized(4096, 64), sized(4096, 64));
+  add_linear(1, sized(4096, 64), sized(4096, 64));
+  const std::string heads = fmt::format("{}x{}x{}", s.length, s.heads, s.head_dim);
+  add("attention/" + heads, [s](benchmark::State& state) {
     Block b;
     b.run();
-    measure(state, Unit::kOperations, kAttention, linear_bound(),
+    measure(state, Unit::kOperations, attention_operations(s), linear_bound(s),
             [&] { backend().attention(b.xq.view(), b.xk.view(), b.xv.view(), b.shape, b.mixed.view()); });
   });
-  add("forward/rms_norm/2048x576", [](benchmark::State& state) {
+  add(fmt::format("rms_norm/{}x{}", s.length, s.hidden), [s](benchmark::State& state) {
     Block b;
-    measure(state, Unit::kBytes, 8.0 * kLength * kHidden, 0,
+    measure(state, Unit::kBytes, bytes(s, 2, s.hidden), 0,
             [&] { backend().rms_norm(b.x.view(), b.gain, 1e-5f, b.normed.view()); });
   });
-  add("forward/silu_mul/2048x1536", [](benchmark::State& state) {
+  add(fmt::format("silu_mul/{}x{}", s.length, s.inner), [s](benchmark::State& state) {
     Block b;
     b.run();
-    measure(state, Unit::kBytes, 12.0 * kLength * kInner, 0,
-            [&] { backend().silu_mul(b.xg.view(), b.xu.view(), b.xg.view()); });
+    measure(state, Unit::kBytes, bytes(s, 3, s.inner), 0, [&] { backend().silu_mul(b.xg.view(), b.xu.view(), b.xg.view()); });
   });
-  add("forward/rotary/2048x9x64", [](benchmark::State& state) {
+  add("rotary/" + heads, [s](benchmark::State& state) {
     Block b;
     b.run();
-    measure(state, Unit::kBytes, 8.0 * kLength * kHidden, 0, [&] { backend().rotary(b.xq.view(), kHeads, b.rotary, 0); });
+    measure(state, Unit::kBytes, bytes(s, 2, s.hidden), 0, [&] { backend().rotary(b.xq.view(), b.shape.heads, b.rotary, 0); });
   });
-  add("forward/block/linear_and_attention", [](benchmark::State& state) {
+  add("block/linear_and_attention", [s](benchmark::State& state) {
     Block b;
-    measure(state, Unit::kOperations, kLinear + kAttention, linear_bound(), [&] { b.run(); });
+    measure(state, Unit::kOperations, linear_operations(s) + attention_operations(s), linear_bound(s), [&] { b.run(); });
   });
-  add("forward/head_nll/2048x49152", [](benchmark::State& state) {
-    const Matrix hidden = weights(kLength, kHidden, 1), head = weights(kVocabulary, kHidden, 2);
-    std::vector<int32_t> target(kLength, 17);
-    std::vector<double> nll(kLength);
-    measure(state, Unit::kOperations, product(kLength, kVocabulary, kHidden), sgemm_rate(256, kVocabulary, kHidden),
+  add(fmt::format("head_nll/{}x{}", s.length, s.vocabulary), [s](benchmark::State& state) {
+    const BackendMatrix hidden = placed(weights(s.length, s.hidden, 1));
+    const Held head(weights(s.vocabulary, s.hidden, 2));
+    const std::vector<int32_t> target(static_cast<size_t>(s.length), 17);
+    std::vector<double> nll(target.size());
+    measure(state, Unit::kOperations, product(s.length, s.vocabulary, s.hidden), sgemm_rate(256, s.vocabulary, s.hidden),
             [&] { backend().head_nll(hidden.view(), head.view(), target, nll, {}); });
   });
-  add("forward/head_divergence/512x49152", [](benchmark::State& state) {
-    const Matrix hidden = weights(512, kHidden, 1), other = weights(512, kHidden, 3), head = weights(kVocabulary, kHidden, 2);
-    std::vector<double> kl(512);
-    std::vector<uint8_t> agree(512);
-    measure(state, Unit::kOperations, 2 * product(512, kVocabulary, kHidden), sgemm_rate(256, kVocabulary, kHidden),
+  const int64_t rows = sized(512, 16);
+  add(fmt::format("head_divergence/{}x{}", rows, s.vocabulary), [s, rows](benchmark::State& state) {
+    const BackendMatrix hidden = placed(weights(rows, s.hidden, 1)), other = placed(weights(rows, s.hidden, 3));
+    const Held head(weights(s.vocabulary, s.hidden, 2));
+    std::vector<double> kl(static_cast<size_t>(rows));
+    std::vector<uint8_t> agree(kl.size());
+    measure(state, Unit::kOperations, 2 * product(rows, s.vocabulary, s.hidden), sgemm_rate(256, s.vocabulary, s.hidden),
             [&] { backend().head_divergence(other.view(), head.view(), hidden.view(), head.view(), kl, agree); });
   });
 }

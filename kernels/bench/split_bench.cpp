@@ -3,17 +3,16 @@
 // a row that differ, 5 per weight for order 1 and 10 for order 2; sorting and comparing is not counted. Bound: OpenBLAS sgemm,
 // halved for doubles. Order and results are the same on every machine, so the loops run on vectors of two doubles, with
 // nothing fused, where that bound has the widest vectors and two operations an instruction: 2 / 32 of it with AVX-512.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
-#include <string>
 #include <vector>
 
 #include "kernels/bench/harness.h"
 
 namespace sage::bench {
 namespace {
-
-constexpr int64_t kRows = 4096, kCols = 128;
 
 // How often a row is divided otherwise than by the cut before, over all rows.
 int64_t divisions(WeightView x, const SplitTrials& trials) {
@@ -34,40 +33,35 @@ int64_t divisions(WeightView x, const SplitTrials& trials) {
 }
 
 void add(const char* name, bool columns) {
-  benchmark::RegisterBenchmark(
-      (std::string("splits/") + name).c_str(),
-      [columns](benchmark::State& state) {
-        const Matrix x = weights(kRows, kCols, 11);
-        std::vector<float> cuts, keys;
-        if (columns) {
-          for (int c = 1; c < 50; ++c)
-            cuts.push_back(static_cast<float>(c));
-          for (int64_t j = 0; j < kCols; ++j)
-            keys.push_back(static_cast<float>(j * 37 % kCols));
-        } else {
-          for (int k = 10; k <= 90; ++k)
-            cuts.push_back(backend().deviation_order_statistic(x.view(), 0, (x.size() - 1) * k / 100));
-        }
-        const SplitTrials trials{.cuts = cuts, .column_keys = keys, .order = columns ? 2 : 1, .centered = true};
-        std::vector<double> errors(cuts.size());
-        std::vector<int64_t> upper(cuts.size());
-        const double operations = static_cast<double>(divisions(x.view(), trials) * kCols * (columns ? 10 : 5));
-        measure(state, Unit::kOperations, operations, sgemm_rate(1024, 1024, 1024) / 2, [&] {
-          backend().split_errors(x.view(), trials, errors, upper);
-          benchmark::DoNotOptimize(errors.data());
-        });
-      })
-      ->MeasureProcessCPUTime()
-      ->UseRealTime()
-      ->Unit(benchmark::kMillisecond)
-      ->MinTime(0.4);
+  const int64_t rows = sized(4096, 32), cols = sized(128, 64);
+  add_benchmark(fmt::format("splits/{}/{}x{}", name, rows, cols), 0.4, [=](benchmark::State& state) {
+    const Held x(weights(rows, cols, 11));
+    std::vector<float> cuts, keys;
+    if (columns) {
+      for (int c = 1; c < 50; ++c)
+        cuts.push_back(static_cast<float>(c));
+      for (int64_t j = 0; j < cols; ++j)
+        keys.push_back(static_cast<float>(j * 37 % cols));
+    } else {
+      for (int k = 10; k <= 90; ++k)
+        cuts.push_back(backend().deviation_order_statistic(x.view(), 0, (x.size() - 1) * k / 100));
+    }
+    const SplitTrials trials{.cuts = cuts, .column_keys = keys, .order = columns ? 2 : 1, .centered = true};
+    std::vector<double> errors(cuts.size());
+    std::vector<int64_t> upper(cuts.size());
+    const double operations = static_cast<double>(divisions(x.view(), trials) * cols * (columns ? 10 : 5));
+    measure(state, Unit::kOperations, operations, sgemm_rate(1024, 1024, 1024) / 2, [&] {
+      backend().split_errors(x.view(), trials, errors, upper);
+      benchmark::DoNotOptimize(errors.data());
+    });
+  });
 }
 
 }  // namespace
 
 void register_splits() {
-  add("magnitudes/4096x128", false);
-  add("columns/4096x128", true);
+  add("magnitudes", false);
+  add("columns", true);
 }
 
 }  // namespace sage::bench

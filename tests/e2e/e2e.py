@@ -322,6 +322,25 @@ def device():
     sageptq("run", "rtn", *on_device, "--until", "quantize", "-o", "wide-out")
 
 
+def bench():
+    """What can be said of benchmarks without a look at their times: each operation has a row, and only the host has bounds."""
+    out = sageptq("bench", "--device", "cuda_on_cpu", "--format", "json")
+    assert "say nothing about a GPU" in out.stderr, out.stderr
+    rows = json.loads(out.stdout)["rows"]
+    names = [r["benchmark"] for r in rows]
+    assert len(set(names)) == len(names) and {n.split("/")[0] for n in names} == {"quantize", "forward", "calibration", "compensation", "splits", "method"}, names
+    for row in rows:
+        assert row["best ms"] > 0 and row["rate"] > 0 and row["unit"] in ("GB/s", "GFLOP/s", "Mweights/s"), row
+        assert row["bound"] is None and row["fraction"] is None, row
+    (row,) = json.loads(sageptq("bench", "--filter", "calibration/gram/2048x576", "--format", "json").stdout)["rows"]
+    assert row["bound"] > 0 and abs(row["fraction"] - row["rate"] / row["bound"]) < 1e-9, row
+    assert "'quantize/matrix_stats'" in sageptq("bench", "--filter", "nothing", "--device", "cuda_on_cpu", expect=2).stderr
+    assert "did you mean 'cuda'?" in sageptq("bench", "--device", "cdua", expect=2).stderr
+    if "not available" in next(line for line in sageptq("doctor").stdout.splitlines() if line.split()[:1] == ["cuda"]):
+        absent = sageptq("bench", "--device", "cuda", expect=3)
+        assert "--device cpu" in absent.stderr and not absent.stdout, (absent.stderr, absent.stdout)
+
+
 def device_record():
     """What a run's record says of the device: its memory, stage by stage, and what ran when."""
     h5py, pandas = readers()
