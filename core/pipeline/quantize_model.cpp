@@ -90,8 +90,9 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     const double started = now_seconds();
     Trace trace(job.trace);
     const Matrix w = job.source.load_linear(site.name);
+    const LayerHessian* hessian = hessians.of(site);  // may run the model, whose blocks are spans of their own
     const auto span = job.backend.span(site.name);
-    MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .hessian = hessians.of(site), .trace = &trace}, job.backend);
+    MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .hessian = hessian, .trace = &trace}, job.backend);
     job.source.release(site.name);
     MatrixReport m;
     m.name = site.name;

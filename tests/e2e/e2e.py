@@ -379,6 +379,7 @@ def device_record():
     # precision, which divergence is taken from, and the quantized one, each block by block to its head.
     times = {name: what.count(name) for name in ("block 0 and its Grams", "block 1 and its Grams", "block 0", "block 1", "head")}
     assert times == {"block 0 and its Grams": 1, "block 1 and its Grams": 1, "block 0": 3, "block 1": 2, "head": 2}, what
+    assert len([w for w in what if w.endswith("_proj.weight")]) == len(set(w for w in what if w.endswith("_proj.weight"))) == 14, what
     assert what.count("2048 x 64") >= 1 and what.count("160 x 64") >= 4, what
     where = dict(zip(what, line["stream"]))
     assert where["head"] == where["block 0"] == b"compute" and where["2048 x 64"] == where["160 x 64"] == b"transfer", where
