@@ -211,6 +211,8 @@ void register_all() {
   bench::register_calibration();
   bench::register_compensation();
   bench::register_splits();
+  bench::register_coding();
+  bench::register_packed();
 }
 
 void register_matrix_benchmark(const MatrixBenchmark& b) {

@@ -55,5 +55,7 @@ void register_forward();
 void register_calibration();
 void register_compensation();
 void register_splits();
+void register_coding();
+void register_packed();
 
 }  // namespace sage::bench

@@ -53,8 +53,8 @@ TEST(CodedOnTheDevice, WeightsAndErrorsStayThere) {
   const DeviceDouble device;
   quantize(layer, f, device);
   EXPECT_EQ(device.host_bytes("subtract_product"), (64 + 32) * 32 * sizeof(float));
-  // The factor's blocks and decoded values.
-  EXPECT_EQ(device.host_bytes("code_block"), 3 * (32 * 32 + 48 * 32) * sizeof(float));
+  // The factor's blocks, decoded values and symbols.
+  EXPECT_EQ(device.host_bytes("code_block"), 3 * ((32 * 32 + 48 * 32) * sizeof(float) + 48 * 32));
 }
 
 // A quantizer that has no code as data is coded on the host, in the middle of a matrix whose weights are on the device.

@@ -77,7 +77,9 @@ class DeviceDouble::Use {
   std::set<const Block*> open_;
 };
 
-DeviceDouble::DeviceDouble(uint64_t total_bytes, Coding coding) : compute_(make_reference_backend()), coding_(coding) { use_.total = total_bytes; }
+DeviceDouble::DeviceDouble(uint64_t total_bytes, Coding coding) : compute_(make_reference_backend()), coding_(coding) {
+  use_.total = total_bytes;
+}
 DeviceDouble::~DeviceDouble() {
   for (const auto& [address, b] : blocks_)
     munmap(b.pages, b.page_bytes + static_cast<size_t>(sysconf(_SC_PAGESIZE)));
@@ -249,7 +251,7 @@ void DeviceDouble::code_block(const BlockCoding& block, WeightView w, View<float
   Use use(*this, "code_block");
   BlockCoding opened = block;
   opened.u = use.in(block.u);
-  use.compute().block_coder()->code_block(opened, use.in(w), use.inout(decoded), symbols, use.inout(error));
+  use.compute().block_coder()->code_block(opened, use.in(w), use.inout(decoded), use.inout(symbols), use.inout(error));
 }
 double DeviceDouble::squared_distance(WeightView a, WeightView b) const {
   Use use(*this, "squared_distance");
