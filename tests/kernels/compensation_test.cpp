@@ -56,7 +56,9 @@ TEST_P(Compensation, SubtractOuterRoundsTwice) {
 }
 
 // In several tiles and in a single one, which no thread would share out.
-TEST_P(Compensation, ThreadsDoNotMatter) {
+class CompensationThreads : public BackendTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, CompensationThreads, testing::ValuesIn(threaded_backend_names()), test_name);
+TEST_P(CompensationThreads, DoNotMatter) {
   for (const Case& c : {Case{700, 128, 1500}, Case{400, 500, 900}}) {
     Padded a(c.n, c.k, 1), b(c.k, c.m, 1), x(c.n, c.m, 1);
     fill_normal(a.view(), 1);

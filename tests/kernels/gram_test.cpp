@@ -69,7 +69,9 @@ TEST_P(Gram, DoublePrecision) {
   }
 }
 
-TEST_P(Gram, ThreadsDoNotChangeTheBytes) {
+class GramThreads : public BackendTest {};
+INSTANTIATE_TEST_SUITE_P(Backends, GramThreads, testing::ValuesIn(threaded_backend_names()), test_name);
+TEST_P(GramThreads, DoNotChangeTheBytes) {
   for (const auto& [tokens, cols] : {Case{600, 100}, Case{150, 250}, Case{150, 577}}) {  // one, two and three panels
     Matrix x(tokens, cols);
     fill_normal(x.view(), 4);

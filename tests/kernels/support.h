@@ -34,6 +34,12 @@ inline std::vector<std::string> backend_names() {
   out.push_back("cuda");
   return out;
 }
+// Those whose results might depend on the number of threads: the reference has one.
+inline std::vector<std::string> threaded_backend_names() {
+  std::vector<std::string> out = backend_names();
+  std::erase(out, "reference");
+  return out;
+}
 inline std::unique_ptr<Backend> backend(const std::string& name) {
   if (name == "cuda_on_cpu") return make_cuda_on_cpu_backend();
   if (name == "reference" || name == "cuda") return make_backend(name);
