@@ -29,8 +29,7 @@ constexpr int kFitThreads = 128, kFitWarps = kFitThreads / 32;
 constexpr unsigned kMomentUnits = 8, kResidualUnits = sage::cuda::kResidualUnits;  // of a table; at most a warp's lanes
 constexpr int kMomentBytes = 32 * (3 * sizeof(double) + sizeof(unsigned));         // of a warp's table, per unit
 
-// --- labels and units
-// --------------------------------------------------------------------------------------------------------
+// --- labels and units --------------------------------------------------------------------------------------------------------
 
 __device__ __forceinline__ unsigned label_of(const sage::cuda::UnitLabels& units, int64_t row, int64_t col, int64_t cols) {
   if (units.element != nullptr) return units.element[row * cols + col];
@@ -89,8 +88,7 @@ __device__ __forceinline__ void visit_row(const Weights& w, const sage::cuda::Ow
 // Where the k-th lane's entry of unit `lane` is in a table. Lanes go round from different columns: each bank is read by few.
 __device__ __forceinline__ int entry(int lane, int k) { return lane * 32 + (k + lane) % 32; }
 
-// --- moments
-// -----------------------------------------------------------------------------------------------------------------
+// --- moments -----------------------------------------------------------------------------------------------------------------
 
 // out[p * groups + g]: rows [p * rows_per_part, (p + 1) * rows_per_part), label g. With units by row a part is a row.
 // Block (b, t) sums labels [t * kMomentUnits, ...).
@@ -141,8 +139,7 @@ __global__ void __launch_bounds__(kFitThreads)
   if (wrong) atomicOr(out_of_range, 1);
 }
 
-// --- residual levels
-// ---------------------------------------------------------------------------------------------------------
+// --- residual levels ---------------------------------------------------------------------------------------------------------
 
 // sage::ResidualLevels, whose arrays have no member functions for devices.
 struct UnitLevels {

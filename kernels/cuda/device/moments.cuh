@@ -107,8 +107,7 @@ struct Parts {
   __device__ __forceinline__ void add_one(T& s, int64_t row, int64_t col) const { merge(s, parts[row * ld + col]); }
 };
 
-// --- folds
-// --------------------------------------------------------------------------------------------------------------------
+// --- folds -------------------------------------------------------------------------------------------------------------------
 
 template <class T>
 __device__ __forceinline__ T shuffle_down(unsigned mask, const T& v, int delta, int width) {
