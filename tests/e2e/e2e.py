@@ -328,7 +328,7 @@ def bench():
     assert "say nothing about a GPU" in out.stderr, out.stderr
     rows = json.loads(out.stdout)["rows"]
     names = [r["benchmark"] for r in rows]
-    assert len(set(names)) == len(names) and {n.split("/")[0] for n in names} == {"quantize", "forward", "calibration", "compensation", "splits", "method"}, names
+    assert len(set(names)) == len(names) and {n.split("/")[0] for n in names} == {"quantize", "forward", "calibration", "compensation", "splits", "coding", "packed", "method"}, names
     for row in rows:
         assert row["best ms"] > 0 and row["rate"] > 0 and row["unit"] in ("GB/s", "GFLOP/s", "Mweights/s"), row
         assert row["bound"] is None and row["fraction"] is None, row
