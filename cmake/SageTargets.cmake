@@ -10,13 +10,14 @@ function(sage_library name)
   target_link_libraries(${name} PUBLIC ${ARG_LINK})
 endfunction()
 
-# sage_test(AREA [LINK lib...] [LABELS label...] [RACES filter]): one GoogleTest program of all .cpp files of the current folder, one
+# sage_test(AREA [LINK lib...] [LABELS label...] [RACES filter] [RANDOM_ORDER filter]): one GoogleTest program of all .cpp files of the current folder, one
 # CTest entry per test. Tests find their committed data below SAGE_TEST_DATA.
 #
 # RACES: a program that executes CUDA kernels. Of its tests, a build with ThreadSanitizer runs those that match the filter, in few
 # entries: starting takes longer than most tests.
+# RANDOM_ORDER: tests that run three times more with CUDA threads and blocks in random order, on which no result may depend.
 function(sage_test area)
-  cmake_parse_arguments(ARG "" "RACES" "LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(ARG "" "RACES;RANDOM_ORDER" "LINK;LABELS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cpp)
   add_executable(sage_test_${area} ${sources})
   target_link_libraries(sage_test_${area} PRIVATE ${ARG_LINK} GTest::gtest GTest::gtest_main)
@@ -31,6 +32,13 @@ function(sage_test area)
                            ENVIRONMENT "GTEST_TOTAL_SHARDS=${shards};GTEST_SHARD_INDEX=${shard};TSAN_OPTIONS=ignore_noninstrumented_modules=1")
     endforeach()
     return()
+  endif()
+  if(ARG_RANDOM_ORDER AND NOT SAGE_SANITIZE)
+    foreach(seed 1 2 3)
+      add_test(NAME ${area}.random_order_${seed} COMMAND sage_test_${area} --gtest_filter=${ARG_RANDOM_ORDER} --gtest_brief=1)
+      set_tests_properties(${area}.random_order_${seed} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600 FAIL_REGULAR_EXPRESSION " 0 tests from"
+                           ENVIRONMENT "KX_ORDER=random;KX_SEED=${seed}")
+    endforeach()
   endif()
   gtest_discover_tests(sage_test_${area} TEST_PREFIX "${area}." PROPERTIES LABELS "${ARG_LABELS}" DISCOVERY_TIMEOUT 60)
 endfunction()
