@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Instructions of compiled kernels, by name and width of access, out of a cubin or of an object file that nvcc made with -no-compress:
 
-    sass_stat.py FILE [WORD]      kernels whose mangled name contains WORD
+    sass_stat.py FILE [WORD]              kernels whose mangled name contains WORD
+    sass_stat.py --loops FILE [WORD]      their innermost loops, each counted by itself
 
 Counts are static: an instruction in a loop counts once, and unrolled copies count each. For toolkits without cuobjdump and
 nvdisasm. From compute capability 7.0 on an instruction has 16 bytes; its operation is the low 9 bits (bits 9 to 11 say where operands
-come from), the width of a memory access bits 73 to 75. tests/cuda_compiled checks memory accesses against kernels of known widths;
+come from), the width of a memory access bits 73 to 75; a branch holds the distance to its target in bits 34 to 81, in words of 4 bytes
+(compute capability 8: later ones differ, and --loops refuses them). Loops are backward branches; what is in them counts once, whichever way
+a pass takes. tests/cuda_compiled checks memory accesses against kernels of known widths;
 the other names are general knowledge, and an operation that is not listed prints as its number.
 """
 
@@ -70,12 +73,33 @@ def cubins(path):
         at = data.find(FAT_MAGIC, end)
 
 
-def kernels(path):
-    """Architecture, mangled name and instruction counts of every kernel in a file."""
+def kernel_codes(path):
     for architecture, cubin in cubins(path):
         for name, code in sections(cubin):
             if name.startswith(".text."):
-                yield architecture, name.removeprefix(".text."), count(code)
+                yield architecture, name.removeprefix(".text."), code
+
+
+def kernels(path):
+    """Architecture, mangled name and instruction counts of every kernel in a file."""
+    for architecture, name, code in kernel_codes(path):
+        yield architecture, name, count(code)
+
+
+def branch_target(code, at):
+    low, high = struct.unpack_from("<QQ", code, at)
+    words = low >> 34 | (high & 0x3FFFF) << 30
+    return at + 16 + 4 * (words - (1 << 48) if words >> 47 else words)
+
+
+def loops(code):
+    """First and last byte offset of the innermost loops. The compiler closes a kernel with a branch to itself, which tells whether
+    branches are understood."""
+    branches = [at for at in range(0, len(code), 16) if OPERATIONS.get(struct.unpack_from("<Q", code, at)[0] & 0x1FF) == "BRA"]
+    if not branches or branch_target(code, branches[-1]) != branches[-1]:
+        raise FormatError("the branches of this architecture are not known; expected compute capability 8.0 to 8.9; choose such a file")
+    found = [(branch_target(code, at), at) for at in branches if 0 <= branch_target(code, at) < at]
+    return [a for a in found if not any(b != a and a[0] <= b[0] and b[1] <= a[1] for b in found)]
 
 
 def count(code):
@@ -97,14 +121,26 @@ def widths(counts, operation):
     return " ".join(f"{width}x{n}" for width, n in sorted(found.items())) or "-"
 
 
+def show(architecture, name, counts):
+    listed = " ".join(f"{key}={n}" for key, n in counts.most_common())
+    print(*([architecture] if architecture else []), name, sum(counts.values()), "instructions:", listed)
+
+
 def main():
-    if len(sys.argv) not in (2, 3):
+    arguments = sys.argv[1:]
+    by_loop = arguments[:1] == ["--loops"]
+    arguments = arguments[by_loop:]
+    if len(arguments) not in (1, 2):
         sys.exit(__doc__)
-    word = sys.argv[2] if len(sys.argv) == 3 else ""
-    for architecture, name, counts in kernels(sys.argv[1]):
-        if word in name:
-            listed = " ".join(f"{key}={n}" for key, n in counts.most_common())
-            print(*([architecture] if architecture else []), name, sum(counts.values()), "instructions:", listed)
+    word = arguments[1] if len(arguments) == 2 else ""
+    for architecture, name, code in kernel_codes(arguments[0]):
+        if word not in name or (by_loop and architecture and not architecture.startswith("sm_8")):
+            continue
+        if not by_loop:
+            show(architecture, name, count(code))
+            continue
+        for first, last in loops(code):
+            show(architecture, f"{name} loop {first:#06x}", count(code[first : last + 16]))
 
 
 if __name__ == "__main__":

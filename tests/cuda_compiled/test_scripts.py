@@ -30,6 +30,22 @@ __global__ void __launch_bounds__(128) reversed(const float2* from, float2* to) 
   to[threadIdx.x] = block[127 - threadIdx.x];
 }
 """
+# A loop in a loop; the inner one loads a number, multiplies and adds once, and is not copied.
+LOOPS = """
+__global__ void sums(const float* from, float* to, int rows, int cols) {
+  float sum = 0;
+  int i = 0;
+#pragma unroll 1
+  do {
+    to[i] = sum;
+    int j = 0;
+#pragma unroll 1
+    do sum = sum * 0.5f + from[i * cols + j];
+    while (++j < cols);
+  } while (++i < rows);
+  to[rows] = sum;
+}
+"""
 # 1024 threads leave 64 registers to each; this one wants all of 100 values at once.
 SPILLS = """
 __global__ void __launch_bounds__(1024) spills(const float* from, float* to) {
@@ -78,6 +94,21 @@ class Probes(Folder):
             self.assertTrue(4 <= registers <= 40, registers)
             self.assertEqual(shared, 128 * 8 if "reversed" in name else 0)
             self.assertEqual(spills, [0, 0])
+
+    def test_innermost_loops(self):
+        self.assertEqual(self.compile(LOOPS, "-no-compress").returncode, 0)
+        seen = set()
+        for architecture, _, code in sass_stat.kernel_codes(self.folder / "probe.o"):
+            seen.add(architecture)
+            if not architecture.startswith("sm_8"):
+                with self.assertRaisesRegex(sass_stat.FormatError, "8.0 to 8.9"):
+                    sass_stat.loops(code)
+                continue
+            ((first, last),) = sass_stat.loops(code)
+            counts = sass_stat.count(code[first : last + 16])
+            self.assertEqual((counts["LDG.32"], counts["FFMA"], counts["STG.32"]), (1, 1, 0), counts)
+            self.assertLess(sum(counts.values()), 12)
+        self.assertEqual(seen, {f"sm_{a}" for a in ARCHITECTURES})
 
     def test_compressed_code_is_refused(self):
         self.assertEqual(self.compile(PROBE, "-Xfatbin=-compress-all").returncode, 0)
