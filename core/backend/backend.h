@@ -168,9 +168,9 @@ class Backend {
                                    std::span<ResidualLevels> levels) const = 0;
   // errors[t] = sum over rows of the squared errors of masked residual binarization of both parts of the row, and of the weights
   // apart: per order mu = mean R (0 unless centered), alpha = mean |R - mu|, R -= mu + alpha sgn(R - mu), sgn(0) = 0, and R at
-  // first the values themselves; at the end sum R^2, all in double. upper_count[t]: weights whose key is not below cuts[t]. Trials that divide the
-  // rows alike get the same error, to the last bit, and an exact fit gets 0. A weight that is not finite, in whatever part, makes
-  // all errors NaN; a magnitude that is NaN is below no cut. Cuts and column keys are not NaN.
+  // first the values themselves; at the end sum R^2, all in double. upper_count[t]: weights whose key is not below cuts[t].
+  // Trials that divide the rows alike get the same error, to the last bit, and an exact fit gets 0. A weight that is not finite,
+  // in whatever part, makes all errors NaN; a magnitude that is NaN is below no cut. Cuts and column keys are not NaN.
   virtual void split_errors(WeightView x, const SplitTrials& trials, std::span<double> errors,
                             std::span<int64_t> upper_count) const = 0;
   // Backends that code weights, and correct columns for the errors of others, beside the host.
