@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/pipeline/engine_version.h"
 #include "core/pipeline/model_folder.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
@@ -147,7 +148,8 @@ std::string packed_fingerprint(const std::string& folder) {
 }  // namespace
 
 std::string quantization_fingerprint(const QuantizeModelJob& job) {
-  std::string text = fmt::format("format {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, job.source.digest(), job.seed, canonical_json(job.factory.config()));
+  std::string text = fmt::format("format {}\nengine {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, kEngineVersion, job.source.digest(), job.seed,
+                                 canonical_json(job.factory.config()));
   for (const std::string& c : job.factory.component_versions()) text += c + "\n";
   if (job.factory.needs_calibration() && job.calibration != nullptr) text += calibration_key(*job.calibration) + "\n";
   if (job.selects)

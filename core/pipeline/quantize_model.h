@@ -30,8 +30,8 @@ struct QuantizeModelJob {
   double* calibration_seconds = nullptr;        // set to the time spent in forward passes and Grams, if given
 };
 
-// SHA-256 of everything that shapes the packed file: model digest, canonical pipeline, component versions, seed, format, and the
-// calibration where the pipeline uses one.
+// SHA-256 of everything that shapes the packed file: model digest, canonical pipeline, versions of engine and components, seed,
+// format, and the calibration where the pipeline uses one.
 std::string quantization_fingerprint(const QuantizeModelJob& job);
 
 // Returns the ledger of OUT. If OUT already holds the same fingerprint it is read, not made again; if it holds anything else

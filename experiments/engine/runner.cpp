@@ -8,6 +8,7 @@
 
 #include "core/model/forward.h"
 #include "core/model/tokenizer.h"
+#include "core/pipeline/engine_version.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/pipeline/quantize_model.h"
 #include "core/util/files.h"
@@ -135,8 +136,10 @@ std::string Runner::key_of(const Experiment& e) {
   const CheckpointSource& source = model(e.model_path);
   if (e.calibrates || !e.eval.empty()) check_forward(find_family(source.config()), source.config(), *backend_);
   std::string text = fmt::format("schema {}\nexperiment {}\nmodel {}\nbackend {}\n", kRunSchemaVersion, canonical_json(identity(e)), source.digest(), backend_->name());
-  if (!is_full_precision(e.pipeline))
+  if (!is_full_precision(e.pipeline)) {
+    text += fmt::format("engine {}\n", kEngineVersion);
     for (const std::string& c : PipelineFactory(e.pipeline, registries_).component_versions()) text += c + "\n";
+  }
   if (e.calibrates) {
     const Text& calibration = calibration_text(e);
     text += fmt::format("calibration text {} tokenizer {}\n", calibration.digest, Tokenizer::from_folder(source.folder()).digest());
