@@ -1,6 +1,6 @@
 # Finds CUDA. Afterwards SAGE_HAVE_CUDA says whether the device backend is built, and sage_cuda_options holds nvcc's options.
 #
-#   SAGE_CUDA=AUTO|ON|OFF       AUTO builds it where nvcc is found; ON without nvcc is an error
+#   SAGE_CUDA=AUTO|ON|OFF       AUTO builds it where nvcc is found; ON without nvcc is an error, and so is a named nvcc that is not one
 #   SAGE_CUDA_ARCHITECTURES     as CMAKE_CUDA_ARCHITECTURES; one of them (say 89-real) shortens the build
 #
 # nvcc is looked for in CMAKE_CUDA_COMPILER, CUDACXX, CUDA_HOME, CUDA_PATH, PATH and /usr/local/cuda. The runtime is linked statically,
@@ -19,31 +19,57 @@ if(SAGE_CUDA STREQUAL "OFF")
 elseif(SAGE_SANITIZE OR SAGE_FUZZ)
   set(reason "sanitizers see host code only")
 else()
-  # check_language(CUDA) finds nothing where nvcc is not on PATH, though enable_language then would.
-  if(NOT CMAKE_CUDA_COMPILER)
-    find_program(SAGE_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
-    if(NOT "$ENV{CUDACXX}" STREQUAL "")
-      set(CMAKE_CUDA_COMPILER $ENV{CUDACXX})
-    elseif(SAGE_NVCC)
-      set(CMAKE_CUDA_COMPILER ${SAGE_NVCC})
+  set(named_by "")
+  if(CMAKE_CUDA_COMPILER)
+    set(named_by CMAKE_CUDA_COMPILER)
+    set(nvcc ${CMAKE_CUDA_COMPILER})
+  elseif(NOT "$ENV{CUDACXX}" STREQUAL "")
+    set(named_by CUDACXX)
+    set(nvcc $ENV{CUDACXX})
+    find_program(path ${nvcc} NO_CACHE)
+    if(path)
+      set(nvcc ${path})
     endif()
+  else()
+    # check_language(CUDA) finds nothing where nvcc is not on PATH, though enable_language then would.
+    if(SAGE_NVCC AND NOT EXISTS ${SAGE_NVCC})
+      unset(SAGE_NVCC CACHE)
+    endif()
+    find_program(SAGE_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+    set(nvcc ${SAGE_NVCC})
+    foreach(variable CUDA_HOME CUDA_PATH)
+      if(NOT "$ENV{${variable}}" STREQUAL "" AND NOT EXISTS $ENV{${variable}}/bin/nvcc)
+        message(WARNING "${variable}: found '$ENV{${variable}}', which has no bin/nvcc; expected the folder of a CUDA toolkit; correct or unset it. "
+                        "Looked on, and found ${SAGE_NVCC}")
+      endif()
+    endforeach()
   endif()
   set(reason "no nvcc")
-  if(CMAKE_CUDA_COMPILER)
-    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE version ERROR_VARIABLE version RESULT_VARIABLE failed)
+  if(nvcc)
+    execute_process(COMMAND ${nvcc} --version OUTPUT_VARIABLE version ERROR_VARIABLE version RESULT_VARIABLE failed)
     string(REGEX MATCH "release ([0-9]+\\.[0-9]+)" version "${version}")
     set(version ${CMAKE_MATCH_1})
     if(failed OR NOT version)
-      set(reason "${CMAKE_CUDA_COMPILER} does not run")
+      set(reason "${nvcc} does not run as nvcc")
     elseif(version VERSION_LESS oldest_cuda)
-      set(reason "${CMAKE_CUDA_COMPILER} is of CUDA ${version}, older than ${oldest_cuda}")
+      set(reason "${nvcc} is of CUDA ${version}, older than ${oldest_cuda}")
     else()
       set(SAGE_HAVE_CUDA ON)
+      set(CMAKE_CUDA_COMPILER ${nvcc})
+      # Later configurations, without CUDACXX in their environment, take the same one.
+      set(SAGE_NVCC ${nvcc} CACHE FILEPATH "nvcc" FORCE)
     endif()
   endif()
-  if(SAGE_CUDA STREQUAL "ON" AND NOT SAGE_HAVE_CUDA)
-    message(FATAL_ERROR "SAGE_CUDA=ON: ${reason}; expected nvcc of CUDA ${oldest_cuda} or newer; set CUDACXX to nvcc or CUDA_HOME to "
-                        "the toolkit's folder, or configure with -DSAGE_CUDA=OFF")
+  if(NOT SAGE_HAVE_CUDA)
+    string(CONCAT remedy "expected nvcc of CUDA ${oldest_cuda} or newer; set CUDACXX to nvcc (its options go to CUDAFLAGS) or CUDA_HOME to "
+                         "the toolkit's folder, or configure with -DSAGE_CUDA=OFF")
+    if(named_by)
+      message(FATAL_ERROR "${named_by}: ${reason}; ${remedy}")
+    elseif(SAGE_CUDA STREQUAL "ON")
+      message(FATAL_ERROR "SAGE_CUDA=ON: ${reason}; ${remedy}")
+    elseif(nvcc)
+      message(WARNING "The CUDA backend is left out: ${reason}; ${remedy}")
+    endif()
   endif()
 endif()
 
@@ -66,7 +92,7 @@ find_package(CUDAToolkit REQUIRED)
 # object (scripts/compile_cuda.sh), for scripts/ptxas_table.py; device code stays uncompressed in it, for scripts/sass_stat.py.
 set(sage_cuda_options -Xptxas=-v,--warn-on-spills,--warn-on-local-memory-usage,-Werror -no-compress
                       -Xcompiler=-Wall)
-set(CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/scripts/compile_cuda.sh ${CCACHE})
+set(CMAKE_CUDA_COMPILER_LAUNCHER ${PROJECT_SOURCE_DIR}/scripts/compile_cuda.sh ${CMAKE_CXX_COMPILER_LAUNCHER})
 
 # "sm_80, sm_90 + PTX", for `sageptq doctor`
 set(sage_cuda_architectures "")
