@@ -115,7 +115,8 @@ clean_up() {
   [[ -z $made ]] || rmdir "$dir"
 }
 trap clean_up EXIT
-trap 'trap "" INT TERM HUP; echo "fresh: interrupted" >&2; exit 130' INT TERM HUP
+exec 6>&2  # A step's messages go to its log, this one does not.
+trap 'trap "" INT TERM HUP; echo "fresh: interrupted" >&6; exit 130' INT TERM HUP
 
 # In the background and waited for, so that a signal is acted upon at once.
 run() {
@@ -201,7 +202,7 @@ enter() {
 }
 
 installed() { # installed PASS: names of its packages
-  chroot "$dir/$1" dpkg-query -W -f='${Package} ${db:Status-Status}\n' 2> /dev/null | awk '$2 == "installed" {print $1}' | sort
+  chroot "$dir/$1" dpkg-query -W -f='${Package} ${db:Status-Status}\n' 2> /dev/null | awk '$2 == "installed" {print $1}' | sort -u
 }
 
 for pass in $passes; do
