@@ -20,7 +20,7 @@ def words(done):
     return " ".join((done.stdout + done.stderr).split())
 
 
-class Build(unittest.TestCase):
+class Builds:
     @classmethod
     def setUpClass(cls):
         cls.temporary = tempfile.TemporaryDirectory()
@@ -48,6 +48,8 @@ class Build(unittest.TestCase):
         return self.run_in("cmake", "-G", "Ninja", "-S", str(ROOT), "-B", str(build), "--log-level=WARNING", "-DCMAKE_BUILD_TYPE=Release",
                            "-DCMAKE_IGNORE_PATH=/usr/bin;/bin;/usr/local/bin", *settings, **options)
 
+
+class Build(Builds, unittest.TestCase):
     def test_ccache_absent_and_installed_later(self):
         build, built = self.folder / "late", "core/util/CMakeFiles/sage_util.dir/large_blocks.cpp.o"
         settings = ("-DSAGE_ONLY=core/util", "-DSAGE_CUDA=OFF")
@@ -80,17 +82,6 @@ class Build(unittest.TestCase):
         settings = ("-DSAGE_ONLY=core/util", "-DSAGE_CUDA=OFF")
         self.configure(build, *settings, CMAKE_CXX_COMPILER_LAUNCHER=str(launcher))
         self.assertTrue(f" {launcher} " in (build / "CMakeFiles/rules.ninja").read_text())
-
-    def test_a_cuda_object_without_ccache(self):
-        nvcc = subprocess.run(["scripts/setup.sh", "nvcc"], cwd=ROOT, text=True, capture_output=True).stdout.strip()
-        if not os.path.exists(nvcc):
-            self.skipTest("no nvcc: the build of CUDA objects is not tested")
-        build = self.folder / "cuda"
-        self.configure(build, "-DSAGE_ONLY=core/util;core/tensor;kernels/cuda", "-DSAGE_CUDA=ON", "-DSAGE_CUDA_ARCHITECTURES=90-real", CUDACXX=nvcc)
-        self.run_in("ninja", "-C", str(build), "kernels/cuda/compiled/CMakeFiles/sage_cuda_compiled.dir/calibration.cu.o")
-        # Configured again without CUDACXX: the same compiler.
-        self.run_in("cmake", str(build))
-        self.assertIn(f"SAGE_NVCC:FILEPATH={nvcc}\n", (build / "CMakeCache.txt").read_text())
 
     def find_cuda(self, *settings, **options):
         """What cmake/SageCuda.cmake says by itself. Where it has found nvcc it goes on, which a script cannot."""
