@@ -45,6 +45,7 @@ Fields<RunProvenance> fields(const RunProvenance*) {
   return {{"commit", &P::commit},
           {"dirty", &P::dirty},
           {"diff_digest", &P::diff_digest},
+          {"source_digest", &P::source_digest},
           {"host", &P::host},
           {"cpu", &P::cpu},
           {"gpu", &P::gpu},

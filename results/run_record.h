@@ -33,7 +33,8 @@ struct ConfigEntry {
 struct RunProvenance {
   std::string commit;       // of the source tree the program was built from
   bool dirty = false;       // it had local changes; shown as "a1b2c3*"
-  std::string diff_digest;  // of those changes
+  std::string diff_digest;  // of those changes, files git does not know included
+  std::string source_digest;  // of the sources that decide numbers; "": recorded before there was one
   std::vector<std::string> argv;
   std::string host;
   std::string cpu;

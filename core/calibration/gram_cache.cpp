@@ -80,7 +80,7 @@ Gram read(const std::string& path, const std::string& key, int64_t cols) {
 
 std::string gram_key(const std::string& model_digest, const std::string& samples_digest, GramPrecision precision,
                      const std::string& backend, int layer, const std::string& propagated) {
-  return fmt::format("gram 1\nmodel {}\nsamples {}\nprecision {}\nbackend {}\nlayer {}\npropagated {}", model_digest,
+  return fmt::format("gram 2\nmodel {}\nsamples {}\nprecision {}\nbackend {}\nlayer {}\npropagated {}", model_digest,
                      samples_digest, gram_precision_name(precision), backend, layer, propagated);
 }
 

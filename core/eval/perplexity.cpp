@@ -114,13 +114,6 @@ namespace {
 
 constexpr const char* kStatesTensor = "final_hidden_states";
 
-// Everything the states depend on. The version changes when their meaning does.
-std::string states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend) {
-  const std::string ids(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size() * sizeof(int32_t));
-  return fmt::format("final states 1\n{}\n{}\n{}\n{}\n{}", source.digest(), sha256_hex(ids), windows.protocol.words(),
-                     windows.count, backend.name());
-}
-
 LruFolder states_files(const EvalOptions& options) {
   return {options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder, ".safetensors",
           options.states_budget_bytes};
@@ -128,11 +121,17 @@ LruFolder states_files(const EvalOptions& options) {
 
 }  // namespace
 
+std::string final_states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend) {
+  const std::string ids(reinterpret_cast<const char*>(windows.ids.data()), windows.ids.size() * sizeof(int32_t));
+  return fmt::format("final states 2\nmodel {}\nids {}\nprotocol {}\nwindows {}\nbackend {}", source.digest(), sha256_hex(ids),
+                     windows.protocol.words(), windows.count, backend.name());
+}
+
 WeightView FinalStates::window(int64_t i) const { return {data_ + i * rows_ * cols_, rows_, cols_}; }
 
 std::optional<FinalStates> FinalStates::find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                              const EvalOptions& options) {
-  const std::string key = states_key(source, windows, backend);
+  const std::string key = final_states_key(source, windows, backend);
   const LruFolder files = states_files(options);
   FinalStates out;
   out.path_ = files.path(key);
@@ -160,7 +159,7 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
 FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                             const EvalOptions& options) {
   if (std::optional<FinalStates> found = find(source, windows, backend, options)) return *found;
-  const std::string key = states_key(source, windows, backend);
+  const std::string key = final_states_key(source, windows, backend);
   const LruFolder files = states_files(options);
   const std::string path = files.path(key);
   make_folders(files.folder());

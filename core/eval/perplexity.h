@@ -36,12 +36,14 @@ struct EvalOptions {
   bool progress = true;                              // draw a progress line
 };
 
+// Everything the final states depend on, as text: model, tokens, protocol, number of windows, backend.
+std::string final_states_key(const WeightSource& source, const TokenWindows& windows, const Backend& backend);
+
 // Final hidden states of a model on windows, memory-mapped from their file.
 class FinalStates {
  public:
   // From the file if it is there and whole, otherwise computed and written (atomically), even if it alone exceeds the budget:
-  // the states are read from it. Keyed by digests of model, tokens and
-  // protocol, number of windows and backend.
+  // the states are read from it. Filed under final_states_key.
   static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                         const EvalOptions& options);
   // Nothing if the file is not there.

@@ -3,12 +3,15 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <ctime>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "core/config/value.h"
 #include "core/model/family.h"
 #include "core/model/json_text.h"
+#include "core/model/model_identity.h"
 #include "core/model/safetensors_header.h"
 #include "core/util/errors.h"
 #include "core/util/log.h"
@@ -41,15 +44,40 @@ bool is_plain_name(const std::string& name) {
                       kSingleFile, kIndexFile, other.empty() ? "check the path" : "convert " + other + " to safetensors first");
 }
 
-// What the remembered digest depends on: every file's real path, size and time of last change.
+// Of blocks spread evenly over a file, all of a small one. Read again each time, not from a map that may be older.
+std::string sampled_digest(const std::string& path, uint64_t size) {
+  constexpr uint64_t kBlock = 4096;
+  std::ifstream in(path, std::ios::binary);
+  Sha256 sha;
+  std::vector<char> block(kBlock);
+  const uint64_t last = size > kBlock ? size - kBlock : 0, blocks = std::min<uint64_t>(kSampledBlocks, size / kBlock + 1);
+  for (uint64_t k = 0; k < blocks; ++k) {
+    const uint64_t at = blocks > 1 ? static_cast<uint64_t>(static_cast<double>(last) / static_cast<double>(blocks - 1) * static_cast<double>(k)) : 0;
+    in.seekg(static_cast<std::streamoff>(k + 1 == blocks ? last : at));
+    in.read(block.data(), static_cast<std::streamsize>(std::min(kBlock, size)));
+    sha.update(block.data(), static_cast<size_t>(in.gcount()));
+    in.clear();
+  }
+  return sha.hex();
+}
+
+// What the remembered digest depends on (header); "" where it should not be remembered.
 std::string digest_key(const TensorFiles& files) {
-  std::string key = "digest-1\n";
+  std::string names;
+  for (const auto& [name, place] : files.places())
+    names += fmt::format("{}:{} {}\n", name.size(), name, place.tensor->name);
+  std::string key = fmt::format("digest-2\n{}\n", sha256_hex(names));
+  struct timespec now {};
+  clock_gettime(CLOCK_REALTIME, &now);
   for (const auto& f : files.files()) {
     struct stat s {};
     std::error_code error;
     const fs::path real = fs::canonical(f->path(), error);
     if (error || ::stat(real.c_str(), &s) != 0) return "";
-    key += fmt::format("{}\n{} {}.{:09}\n", real.string(), s.st_size, s.st_mtim.tv_sec, s.st_mtim.tv_nsec);
+    const double age = static_cast<double>(now.tv_sec - s.st_ctim.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec - s.st_ctim.tv_nsec);
+    if (age < kSettledSeconds) return "";
+    key += fmt::format("{}\n{} {} {} {}.{:09} {}.{:09} {}\n", real.string(), s.st_dev, s.st_ino, s.st_size, s.st_mtim.tv_sec,
+                       s.st_mtim.tv_nsec, s.st_ctim.tv_sec, s.st_ctim.tv_nsec, sampled_digest(real.string(), static_cast<uint64_t>(s.st_size)));
   }
   return key;
 }
@@ -168,6 +196,10 @@ CheckpointSource::CheckpointSource(const std::string& folder)
   const Family* family = recognised_family(config_);
   if (family == nullptr || !family->embedding.starts_with(kModelPrefix) || files_.has(family->embedding)) return;
   if (files_.has(family->embedding.substr(kModelPrefix.size()))) files_.add_prefix(std::string(kModelPrefix), family->head);
+}
+
+std::string CheckpointSource::digest() const {
+  return digest_.get([&] { return model_digest(config_, digest_of(files_), folder_); });
 }
 
 std::vector<std::string> CheckpointSource::names() const {

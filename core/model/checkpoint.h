@@ -3,6 +3,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
@@ -38,9 +39,33 @@ class TensorFiles {
   std::map<std::string, Place> places_;
 };
 
-// SHA-256 over (name, dtype, shape, bytes) of all tensors in name order. Remembered in the cache folder under path, sizes and
-// times of the files, so a model is hashed once; a cache that cannot be read or written is passed over.
+// SHA-256 over (name, dtype, shape, bytes) of all tensors in name order, whatever the sharding.
+//
+// Remembered in the cache folder, so a model is hashed once, under the names of its tensors and, for every file, real path, device,
+// inode, size, times of modification and of change (ctime, which no program can set back), and a SHA-256 of kSampledBlocks blocks
+// spread over the file, first and last among them. Not remembered when a file changed less than kSettledSeconds ago, since a second
+// change within one tick of the file system's clock would leave no trace in its times. A cache that cannot be read or written is
+// passed over.
+//
+// Cost: hashing runs at 1.4 GB/s (SHA extensions, one core; without them about 0.4) once the file is in memory: 0.2 s for 270 MB,
+// 10 s for 13 GB. Looking up costs 256 KiB of reads a file, below a millisecond.
+inline constexpr int kSampledBlocks = 64;
+inline constexpr double kSettledSeconds = 0.1;
 std::string digest_of(const TensorFiles& files);
+
+// A digest that is made when it is first asked for. Thread-safe.
+class LazyDigest {
+ public:
+  template <class F>
+  const std::string& get(F make) const {
+    std::call_once(once_, [&] { digest_ = make(); });
+    return digest_;
+  }
+
+ private:
+  mutable std::once_flag once_;
+  mutable std::string digest_;
+};
 
 // Checkpoints saved from the bare decoder (OPTModel, LlamaModel) lack the leading "model." of all names but the head's; here
 // they have it, so that one model has one set of names.
@@ -58,12 +83,13 @@ class CheckpointSource final : public WeightSource {
   std::vector<float> load_vector(const std::string& name) const override;
   Matrix load_rows(const std::string& name, std::span<const int32_t> rows) const override;
   void release(const std::string& name) const override;
-  std::string digest() const override { return digest_of(files_); }
+  std::string digest() const override;
 
  private:
   std::string folder_;
   ModelConfig config_;
   TensorFiles files_;
+  LazyDigest digest_;
 };
 
 }  // namespace sage

@@ -32,8 +32,8 @@ class WeightSource {
   // The caller is done with this tensor's bytes for now: a memory map lets its pages go.
   virtual void release(const std::string& name) const = 0;
 
-  // SHA-256 over names, dtypes, shapes and bytes of all tensors in name order: the model's identity, whatever its path or
-  // sharding. May read the whole checkpoint once.
+  // The model's identity, as 64 hex digits (model_identity.h): what the forward pass reads of config.json, all tensors, the
+  // tokenizer; whatever its path or sharding. May read the whole checkpoint once.
   virtual std::string digest() const = 0;
 };
 

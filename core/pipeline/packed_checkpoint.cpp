@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/model/model_identity.h"
+#include "core/pipeline/engine_version.h"
 #include "core/pipeline/model_folder.h"
 #include "core/pipeline/plane_store.h"
 #include "core/util/errors.h"
@@ -117,6 +119,14 @@ PackedSource::PackedSource(const std::string& folder, const Registries& registri
   for (const auto& [stem, site] : by_stem)
     if (sites_.count(site.name) == 0 && !files_.has(site.name))
       throw ResourceError("{}: neither planes nor weights for {}; expected one of them; the packed file is incomplete", folder, site.name);
+}
+
+std::string PackedSource::digest() const {
+  return digest_.get([&] {
+    std::string recipe = fmt::format("packed {}\nengine {}\npipeline {}\n", kPackedFormat, kEngineVersion, canonical_json(factory_->config()));
+    for (const std::string& c : factory_->component_versions()) recipe += c + "\n";
+    return model_digest(config_, digest_of(files_), folder_, recipe);
+  });
 }
 
 std::vector<std::string> PackedSource::names() const {

@@ -73,7 +73,8 @@ class PackedSource final : public WeightSource {
   std::vector<float> load_vector(const std::string& name) const override;
   Matrix load_rows(const std::string& name, std::span<const int32_t> rows) const override;
   void release(const std::string& name) const override;
-  std::string digest() const override { return digest_of(files_); }
+  // Of planes and recipe as well, with the versions that decode them.
+  std::string digest() const override;
 
   const PipelineFactory& recipe() const { return *factory_; }
   const TensorFiles& tensor_files() const { return files_; }
@@ -90,6 +91,7 @@ class PackedSource final : public WeightSource {
   std::unique_ptr<PipelineFactory> factory_;
   std::map<std::string, LinearSite> sites_;
   std::map<std::string, std::vector<const TensorInfo*>> planes_;
+  LazyDigest digest_;
 };
 
 // Opens a full-precision or a packed directory, whichever it is.

@@ -147,21 +147,24 @@ std::string packed_fingerprint(const std::string& folder) {
 
 }  // namespace
 
-std::string quantization_fingerprint(const QuantizeModelJob& job) {
-  std::string text = fmt::format("format {}\nengine {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, kEngineVersion, job.source.digest(), job.seed,
-                                 canonical_json(job.factory.config()));
+std::string fingerprint_text(const QuantizeModelJob& job) {
+  std::string text = fmt::format("fingerprint 2\nformat {}\nengine {}\nbackend {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, kEngineVersion, job.backend.name(),
+                                 job.source.digest(), job.seed, canonical_json(job.factory.config()));
   for (const std::string& c : job.factory.component_versions()) text += c + "\n";
   if (job.factory.needs_calibration() && job.calibration != nullptr) text += calibration_key(*job.calibration) + "\n";
   if (job.selects)
     for (const LinearSite& site : linear_sites(find_family(job.source.config()), job.source.config()))
       if (!job.selects(site.name)) text += "without " + site.name + "\n";
-  return sha256_hex(text);
+  return text;
 }
+
+std::string quantization_fingerprint(const QuantizeModelJob& job) { return sha256_hex(fingerprint_text(job)); }
 
 PackedReport quantize_model(const QuantizeModelJob& job) {
   std::string out = job.out;
   while (out.size() > 1 && out.back() == '/') out.pop_back();
   const std::string fingerprint = quantization_fingerprint(job);
+  const std::string unfinished = job.build.empty() ? fingerprint : fingerprint + " " + job.build;  // of layers in work
   if (fs::exists(out)) {
     if (fs::exists(out + "/config.json") && packed_fingerprint(out) == fingerprint) {
       log_info("{}: is complete already", out);
@@ -196,7 +199,7 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   std::map<int, const SafetensorsFile*> finished;
   std::optional<CalibrationPass> pass;
   if (calibrates)
-    pass.emplace(job.source, *job.calibration, job.backend, fingerprint, [&](int layer, BlockWeights& block) {
+    pass.emplace(job.source, *job.calibration, job.backend, unfinished, [&](int layer, BlockWeights& block) {
       const auto sites = layers.find(layer);
       if (sites == layers.end()) return;
       for (const LinearSite& s : sites->second)
@@ -204,11 +207,11 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
     });
   for (const auto& [layer, sites] : layers) {
     const std::string path = layer_path(work, layer);
-    std::unique_ptr<SafetensorsFile> part = finished_layer(path, fingerprint);
+    std::unique_ptr<SafetensorsFile> part = finished_layer(path, unfinished);
     if (part) {
       for (const LinearSite& s : sites) progress.advance(static_cast<double>(s.rows * s.cols) * 1e-6, "resumed");
     } else {
-      quantize_layer(job, sites, path, fingerprint, pass ? &*pass : nullptr, progress);
+      quantize_layer(job, sites, path, unfinished, pass ? &*pass : nullptr, progress);
       part = std::make_unique<SafetensorsFile>(path);
     }
     finished[layer] = part.get();

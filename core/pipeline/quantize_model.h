@@ -1,8 +1,8 @@
 // Quantizes every linear layer of a model and writes the packed checkpoint.
 //
 // One matrix is in memory at a time (its float values, its decoded values and its codes), with calibration one block and its Grams
-// (calibration_pass.h), so a model larger than RAM can be quantized. Each finished decoder block is written to OUT.work/ under a fingerprint of everything that shapes it; the same
-// command picks up after the last one, so a killed run loses at most the block in work. The directory OUT appears whole, by
+// (calibration_pass.h), so a model larger than RAM can be quantized. Each finished decoder block is written to OUT.work/ under a fingerprint of everything that shapes it, and the build that
+// made it; the same command picks up after the last one, so a killed run loses at most the block in work. The directory OUT appears whole, by
 // rename, when everything is done.
 #pragma once
 
@@ -28,10 +28,15 @@ struct QuantizeModelJob {
   std::function<void(const MatrixReport&, const Trace&)> observe;
   const CalibrationJob* calibration = nullptr;  // required by pipelines that calibrate, ignored by others
   double* calibration_seconds = nullptr;        // set to the time spent in forward passes and Grams, if given
+  // Names the program: finished layers and Grams behind quantized layers that another build left are not taken up, since a
+  // component under work changes without its version.
+  std::string build{};
 };
 
-// SHA-256 of everything that shapes the packed file: model digest, canonical pipeline, versions of engine and components, seed,
-// format, and the calibration where the pipeline uses one.
+// Everything that shapes the packed file, as text: model, canonical pipeline, versions of engine and components, seed, format,
+// backend, what is left out, and the calibration where the pipeline uses one. Its SHA-256 is the fingerprint; the scheme it
+// begins with is raised when the text's meaning changes.
+std::string fingerprint_text(const QuantizeModelJob& job);
 std::string quantization_fingerprint(const QuantizeModelJob& job);
 
 // Returns the ledger of OUT. If OUT already holds the same fingerprint it is read, not made again; if it holds anything else

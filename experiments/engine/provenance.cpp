@@ -24,11 +24,16 @@ std::string iso_time_now() {
 
 std::string program_version() { return fmt::format("{} ({}{})", kVersion, std::string_view(kCommit).substr(0, 12), kCommitDirty ? "*" : ""); }
 
+std::string build_digest() { return kSourceDigest; }
+
+bool of_another_build(const RunProvenance& p) { return !p.source_digest.empty() && p.source_digest != build_digest(); }
+
 RunProvenance describe_process(const std::vector<std::string>& argv, const Backend& backend) {
   RunProvenance p;
   p.commit = kCommit;
   p.dirty = kCommitDirty;
   p.diff_digest = kDiffDigest;
+  p.source_digest = kSourceDigest;
   p.argv = argv;
   char host[256] = "";
   gethostname(host, sizeof host - 1);

@@ -12,6 +12,12 @@ namespace sage {
 // Fills everything that does not depend on the experiment: commit, host, CPU, threads, libraries, command line.
 RunProvenance describe_process(const std::vector<std::string>& argv, const Backend& backend);
 
+// SHA-256 of the sources this program was built from, as far as they decide numbers: core, kernels, strategies, experiments/engine.
+// Two builds of one digest give the same results; of two others, a component's version need not say so while it is under work.
+std::string build_digest();
+// The record was made by a program of other sources. One that does not say so is of no known build: false.
+bool of_another_build(const RunProvenance& provenance);
+
 std::string iso_time_now();  // UTC, "2026-11-22T17:40:00Z"
 std::string program_version();
 

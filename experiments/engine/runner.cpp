@@ -132,10 +132,10 @@ const CheckpointSource& Runner::model(const std::string& path) {
   return *m;
 }
 
-std::string Runner::key_of(const Experiment& e) {
+std::string Runner::key_text(const Experiment& e) {
   const CheckpointSource& source = model(e.model_path);
   if (e.calibrates || !e.eval.empty()) check_forward(find_family(source.config()), source.config(), *backend_);
-  std::string text = fmt::format("schema {}\nexperiment {}\nmodel {}\nbackend {}\n", kRunSchemaVersion, canonical_json(identity(e)), source.digest(), backend_->name());
+  std::string text = fmt::format("identity {}\nexperiment {}\nmodel {}\nbackend {}\n", kRunIdentity, canonical_json(identity(e)), source.digest(), backend_->name());
   if (!is_full_precision(e.pipeline)) {
     text += fmt::format("engine {}\n", kEngineVersion);
     for (const std::string& c : PipelineFactory(e.pipeline, registries_).component_versions()) text += c + "\n";
@@ -147,8 +147,10 @@ std::string Runner::key_of(const Experiment& e) {
     check_sequence_length(find_family(source.config()), source.config(), e.calibration.length_tokens);
   }
   for (const EvalSpec& spec : e.eval) text += evaluator_->identity_of(spec, source) + "\n";
-  return sha256_hex(text);
+  return text;
 }
+
+std::string Runner::key_of(const Experiment& e) { return sha256_hex(key_text(e)); }
 
 const Text& Runner::calibration_text(const Experiment& e) {
   const auto it = texts_.find(e.calibration.dataset);
@@ -201,7 +203,7 @@ PackedReport Runner::quantize_only(const Experiment& e, const std::string& packe
   if (e.calibrates) check_forward(find_family(source.config()), source.config(), *backend_);
   const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
   return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), packed, "", e.trace,
-                         [&e](const std::string& name) { return e.selects(name); }, {}, calibration.get()});
+                         [&e](const std::string& name) { return e.selects(name); }, {}, calibration.get(), nullptr, build_digest()});
 }
 
 RunResult Runner::run(const Experiment& e, const std::string& packed) {
@@ -238,7 +240,7 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
                                for (const auto& [name, a] : trace.arrays())
                                  record.trace.push_back({m.name, name, {a.shape.begin(), a.shape.end()}, a.values});
                              },
-                             calibration.get(), &calibration_seconds});
+                             calibration.get(), &calibration_seconds, build_digest()});
     });
     if (calibration) {
       // The stage holds both; its row is split so that each says its own.

@@ -1,8 +1,8 @@
 // Runs one experiment: quantize, read the packed file back, evaluate from it, record.
 //
-// Identity of a run (its key): SHA-256 over the canonical experiment without names and paths, the versions of its components, the
-// digests of model, tokenizer and texts, and the backend. The same experiment on the same inputs has the same key whatever it is
-// called, so the same command resumes, and two sweeps share the points they have in common.
+// Identity of a run (its key): SHA-256 over the canonical experiment without names and paths, the model (model_identity.h), the
+// digests of texts and of their tokens, the versions of engine and components, and the backend. The same experiment on the same
+// inputs has the same key whatever it is called, so the same command resumes, and two sweeps share the points they have in common.
 #pragma once
 
 #include <map>
@@ -21,6 +21,12 @@
 #include "results/store.h"
 
 namespace sage {
+
+// The scheme of run keys, in their text: raised when the text says something else or says it otherwise. Records under keys of an
+// older scheme stay what they are: they are listed and read, and answer for nothing.
+//   1   a model was its tensors alone; nothing told the engine's versions apart (its keys begin with "schema 1")
+//   2   a model is what its folder computes (model_identity.h); the engine has a version
+inline constexpr int kRunIdentity = 2;
 
 struct RunnerOptions {
   std::string store;                // root of the store
@@ -42,6 +48,8 @@ class Runner {
 
   // Everything a run needs exists and fits: model, tokenizer, texts, components. Throws what run() would throw at its start.
   std::string key_of(const Experiment& experiment);
+  // What the key is the SHA-256 of.
+  std::string key_text(const Experiment& experiment);
   // `packed`: where to leave the packed directory; empty = beside the record if keep_packed, otherwise removed after evaluation.
   RunResult run(const Experiment& experiment, const std::string& packed = "");
   // Writes the record of a run that failed with this message. Returns its path.

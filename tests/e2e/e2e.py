@@ -279,6 +279,57 @@ def matrix():
     assert "did you mean" in sageptq("matrix", "--input", "m.h5", "--method", "sage_papr", expect=2).stderr
 
 
+def perplexity_of(out):
+    """Of the one row that `run` or `eval` printed as JSON."""
+    said = json.loads(out.stdout)
+    return said["perplexity"] if "perplexity" in said else float(str(said["rows"][0]["perplexity"]).split()[0])
+
+
+def near(value, expected):
+    assert abs(value / expected - 1) < 1e-4, (value, expected)
+
+
+def identity():
+    """What is stored answers for its own model, program and scheme of keys, and for nothing else. Perplexities are transformers'."""
+    data = source / "tests/data/identity"
+    for model in ("a", "b"):
+        shutil.copytree(data / "model", work / model)
+    shutil.copy(data / "stretched_config.json", work / "b/config.json")
+    shutil.copy(data / "text.txt", work / "text.txt")
+    score = ["--text", "text.txt", "--protocol", "gptq-64", "--windows", 4, "--format", "json"]
+
+    # Another rope_theta and another epsilon, the same weights: two models, for kept states and for runs.
+    compared = sageptq("eval", "--model", "b", "--compare-with", "a", *score)
+    near(perplexity_of(compared), 529.154)
+    assert json.loads(compared.stdout)["kl"] > 0.01 and json.loads(compared.stdout)["top1_agreement"] < 1, compared.stdout
+    near(perplexity_of(sageptq("run", "rtn", "--model", "a", *score)), 592.726)
+    stretched = sageptq("run", "rtn", "--model", "b", *score)
+    assert "stored already" not in stretched.stderr, stretched.stderr
+    near(perplexity_of(stretched), 528.538)
+    near(perplexity_of(sageptq("eval", "--model", "b", *score)), 529.154)
+    near(perplexity_of(sageptq("eval", "--model", "a", *score)), 603.998)
+    # A packed folder's numbers follow its config.json as well.
+    sageptq("run", "rtn", "--model", "a", *score, "-o", "packed")
+    near(perplexity_of(sageptq("eval", "--model", "packed", "--compare-with", "packed", *score)), 592.726)
+    config = json.loads((work / "packed/config.json").read_text())
+    (work / "packed/config.json").write_text(json.dumps({**config, "rope_theta": 100.0, "rms_norm_eps": 0.05}))
+    near(perplexity_of(sageptq("eval", "--model", "packed", *score)), 528.538)
+    # What decides nothing makes no other model.
+    config = json.loads((work / "b/config.json").read_text())
+    (work / "b/config.json").write_text(json.dumps({**config, "torch_dtype": "float32", "transformers_version": "9.9", "_name_or_path": "x", "use_cache": False}))
+    assert "stored already" in sageptq("run", "rtn", "--model", "b", *score).stderr
+
+    # A store whose keys are of the scheme before: its run is listed, is not taken for today's, and stays as it was.
+    shutil.copytree(data / "store_1", work / "old")
+    (old,) = (work / "old").rglob("*.h5")
+    before = digest(old)
+    assert "592.7" in sageptq("report", "--store", "old").stdout
+    again = sageptq("run", "rtn", "--model", "a", "--store", "old", *score)
+    assert "stored already" not in again.stderr, again.stderr
+    assert digest(old) == before and len(list((work / "old").rglob("*.h5"))) == 2
+    assert sageptq("report", old, "--format", "csv").stdout.count("592.7") == 1
+
+
 def device():
     """The CUDA backend, its kernels executed on the CPU, gives the files and the perplexity of `cpu`."""
     model = toy_model()

@@ -8,8 +8,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <tuple>
 
 #include "core/model/family.h"
 #include "core/model/forward.h"
@@ -214,6 +217,74 @@ TEST_F(EvalTest, StatesAreKeptAndReused) {
   EXPECT_FALSE(FinalStates::find(*source, e.windows, *cpu_, options_).has_value());
   FinalStates::of(*source, e.windows, *cpu_, options_);
   EXPECT_EQ(read_file(path), whole);
+}
+
+// A folder of the test with llama_mha's weights and another config.json, or further files.
+std::string edited_model(const std::string& folder, const std::string& key, const nlohmann::json& value, const std::string& file = "") {
+  namespace fs = std::filesystem;
+  fs::create_directories(folder);
+  fs::copy(model_folder("llama_mha"), folder, fs::copy_options::overwrite_existing);
+  auto config = nlohmann::json::parse(read_file(folder + "/config.json"));
+  config[key] = value;
+  write_file_atomically(folder + "/config.json", config.dump());
+  if (!file.empty()) write_file_atomically(folder + "/" + file, "{\"bos_token\": \"<s>\"}");
+  return folder;
+}
+
+TEST_F(EvalTest, EverythingThatDecidesFinalStatesIsInTheirKey) {
+  const std::string edited = options_.states_folder + "-models";
+  const auto key = [&](const std::string& folder, const TokenWindows& windows, const Backend& backend) {
+    return final_states_key(*open_checkpoint(folder), windows, backend);
+  };
+  const std::string mha = model_folder("llama_mha");
+  const std::vector<int32_t> ids = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18};
+  const Protocol protocol = find_protocol("gptq-8");
+  const TokenWindows windows = cut_windows(ids, protocol, 2, std::nullopt);
+  std::map<std::string, std::string> seen = {{key(mha, windows, *cpu_), "as it is"}};
+  const auto is_new = [&](const char* what, const std::string& text) {
+    const auto [it, fresh] = seen.emplace(text, what);
+    EXPECT_TRUE(fresh) << what << " is taken for: " << it->second << "\n" << text;
+  };
+  is_new("weights", key(model_folder("llama_rope_linear"), windows, *cpu_));
+  is_new("config.json", key(edited_model(edited + "/a", "rope_theta", 100.0), windows, *cpu_));
+  is_new("tokenizer", key(edited_model(edited + "/b", "rope_theta", 10000.0, "special_tokens_map.json"), windows, *cpu_));
+  is_new("backend", key(mha, windows, *make_backend("reference")));
+  is_new("number of windows", key(mha, cut_windows(ids, protocol, 1, std::nullopt), *cpu_));
+  std::vector<int32_t> other = ids;
+  other[3] = 77;
+  is_new("ids", key(mha, cut_windows(other, protocol, 2, std::nullopt), *cpu_));
+  const std::vector<std::function<void(Protocol&)>> edits = {
+      [](Protocol& p) { p.name = "another"; },   [](Protocol& p) { p.window = 9; },
+      [](Protocol& p) { p.stride = 4; },         [](Protocol& p) { p.first_scored = 2; },
+      [](Protocol& p) { p.bos = BosMode::kOverwriteFirst; }, [](Protocol& p) { p.join = TextJoin::kSpaces; },
+      [](Protocol& p) { p.aggregate = Aggregate::kTargets; }};
+  for (const auto& edit : edits) {
+    TokenWindows w = windows;
+    edit(w.protocol);
+    is_new("protocol", key(mha, w, *cpu_));
+  }
+  TokenWindows renamed = windows;
+  renamed.text_name = "another name";
+  EXPECT_EQ(key(mha, renamed, *cpu_), key(mha, windows, *cpu_));
+  EXPECT_EQ(key(edited_model(edited + "/c", "torch_dtype", "bfloat16"), windows, *cpu_), key(mha, windows, *cpu_));
+  std::filesystem::remove_all(edited);
+}
+
+// Two folders with the same weights are two models where config.json makes them so.
+TEST_F(EvalTest, StatesOfAnEditedModelAreItsOwn) {
+  const std::string edited = options_.states_folder + "-model";
+  const auto source = open_checkpoint(model_folder("llama_mha"));
+  const TokenWindows windows = expected_of("llama_mha", find_protocol("gptq-48")).windows;
+  FinalStates::of(*source, windows, *cpu_, options_);
+  for (const auto& [name, key, value] : {std::tuple{"theta", "rope_theta", 100.0}, {"eps", "rms_norm_eps", 0.05}}) {
+    const auto stretched = open_checkpoint(edited_model(edited + name, key, value));
+    EXPECT_FALSE(FinalStates::find(*stretched, windows, *cpu_, options_).has_value()) << key;
+    const PerplexityResult a = evaluate_perplexity(*source, windows, *cpu_, options_), b = evaluate_perplexity(*stretched, windows, *cpu_, options_);
+    EXPECT_TRUE(a.from_states);
+    EXPECT_FALSE(b.from_states);
+    EXPECT_NE(a.nll, b.nll);
+    std::filesystem::remove_all(edited + name);
+  }
 }
 
 // States of three models of one size and room for two and a half: the least recently used go, but never one that is held.

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "core/model/family.h"
 #include "core/util/errors.h"
@@ -39,6 +40,21 @@ class Checkpoint : public testing::Test {
     w.write(path);
   }
 
+  // Digests of files that changed just now are not remembered.
+  static void settle() { std::this_thread::sleep_for(std::chrono::duration<double>(1.5 * kSettledSeconds)); }
+  int64_t remembered() const {
+    const std::string folder = cache_.file("digests");
+    return fs::exists(folder) ? std::distance(fs::directory_iterator(folder), fs::directory_iterator()) : 0;
+  }
+  // Another bit in the last tensor, everywhere else the same bytes.
+  void change_one_bit() const {
+    std::fstream file(dir_.file("model.safetensors"), std::ios::binary | std::ios::in | std::ios::out);
+    file.seekg(-1, std::ios::end);
+    const char last = static_cast<char>(file.get() ^ 1);
+    file.seekp(-1, std::ios::end);
+    file.put(last);
+  }
+
   TemporaryFolder cache_, dir_;
 };
 
@@ -58,30 +74,65 @@ TEST_F(Checkpoint, DigestDoesNotDependOnSharding) {
 
 TEST_F(Checkpoint, DigestIsRememberedUntilAFileChanges) {
   dir_.copy_model("llama_gqa_tied_bf16");
-  const std::string digest = CheckpointSource(dir_.path()).digest();
+  const TensorFiles files(dir_.path());
+  const std::string digest = digest_of(files);
   EXPECT_EQ(digest.size(), 64u);
-  const auto side_files = [&] {
-    return std::distance(fs::directory_iterator(cache_.file("digests")), fs::directory_iterator());
-  };
-  EXPECT_EQ(side_files(), 1);
-  EXPECT_EQ(CheckpointSource(dir_.path()).digest(), digest);
+  EXPECT_EQ(remembered(), 0) << "a file just written may change again within one tick of the clock";
+  settle();
+  EXPECT_EQ(digest_of(files), digest);
+  EXPECT_EQ(remembered(), 1);
+  EXPECT_EQ(digest_of(files), digest);
   // What is remembered is what is used: a known digest spares reading the model.
   const fs::path side = fs::directory_iterator(cache_.file("digests"))->path();
   std::ofstream(side) << std::string(64, 'a');
-  EXPECT_EQ(CheckpointSource(dir_.path()).digest(), std::string(64, 'a'));
+  EXPECT_EQ(digest_of(files), std::string(64, 'a'));
   std::ofstream(side) << "rubbish";
-  EXPECT_EQ(CheckpointSource(dir_.path()).digest(), digest);
+  EXPECT_EQ(digest_of(files), digest);
   // One changed bit in the weights is another model.
-  std::string bytes = slurp(dir_.file("model.safetensors"));
-  bytes.back() = static_cast<char>(bytes.back() ^ 1);
-  dir_.write("model.safetensors", bytes);
-  fs::last_write_time(dir_.file("model.safetensors"), fs::file_time_type::clock::now() + std::chrono::seconds(2));
-  EXPECT_NE(CheckpointSource(dir_.path()).digest(), digest);
-  EXPECT_EQ(side_files(), 2);
+  change_one_bit();
+  settle();
+  EXPECT_NE(digest_of(TensorFiles(dir_.path())), digest);
+  EXPECT_EQ(remembered(), 2);
   // An unusable cache costs time only.
   const std::string file = dir_.write("not-a-folder", "x");
   setenv("SAGEPTQ_CACHE", file.c_str(), 1);
-  EXPECT_EQ(CheckpointSource(model_folder("llama_gqa_tied_bf16")).digest(), digest);
+  EXPECT_EQ(digest_of(TensorFiles(model_folder("llama_gqa_tied_bf16"))), digest);
+}
+
+TEST_F(Checkpoint, SeesEditsThatKeepPathSizeAndTime) {
+  dir_.copy_model("llama_mha");
+  const std::string path = dir_.file("model.safetensors");
+  const auto digest = [&] { return digest_of(TensorFiles(dir_.path())); };
+  settle();
+  const auto time = fs::last_write_time(path);
+  const std::string before = digest();
+  EXPECT_EQ(remembered(), 1);
+  // As `touch -r` and os.utime do.
+  change_one_bit();
+  fs::last_write_time(path, time);
+  const std::string edited = digest();
+  EXPECT_NE(edited, before);
+  settle();
+  EXPECT_EQ(digest(), edited);
+  // Another file moved into its place, as `cp -p` and a rename do.
+  const std::string other = dir_.file("other");
+  fs::copy(model_folder("llama_mha") + "/model.safetensors", other);
+  fs::last_write_time(other, time);
+  fs::rename(other, path);
+  EXPECT_EQ(digest(), before);
+  settle();
+  EXPECT_EQ(digest(), before);
+}
+
+// Names come from the family, that is, from config.json: what is remembered must not outlive them.
+TEST_F(Checkpoint, RemembersDigestsUnderTheNamesOfTheTensors) {
+  dir_.copy_model("llama_mha");
+  settle();
+  TensorFiles files(dir_.path());
+  const std::string plain = digest_of(files);
+  files.add_prefix("decoder.", "");
+  EXPECT_NE(digest_of(files), plain);
+  EXPECT_EQ(remembered(), 2);
 }
 
 TEST_F(Checkpoint, LooksUpRowsAndRefusesIdsOutsideTheVocabulary) {
