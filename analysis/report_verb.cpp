@@ -6,6 +6,7 @@
 #include "analysis/seeds.h"
 #include "analysis/timing_bars.h"
 #include "analysis/verbs.h"
+#include "experiments/engine/provenance.h"
 
 namespace sage {
 
@@ -53,7 +54,12 @@ Verb report_verb() {
     std::vector<SelectedRun> runs = select_runs(words, store, RunParts::kSummary);
     const bool by_seed = !vm["each"].as<bool>() && repeats_seeds(runs);
     if (by_seed) runs = select_runs(words, store, RunParts::kAll);  // windows, for errors
-    std::string text = (by_seed ? make_seed_report(runs, spec) : make_report(runs, spec)).render(format);
+    Table table = by_seed ? make_seed_report(runs, spec) : make_report(runs, spec);
+    std::vector<std::pair<std::string, const RunRecord*>> labelled;
+    for (const SelectedRun& run : runs)
+      if (run.record) labelled.emplace_back(run.label, &*run.record);
+    if (const std::string note = other_builds_note(labelled); !note.empty()) table.set_caption(table.caption() + (table.caption().empty() ? "" : "\n") + note);
+    std::string text = table.render(format);
     if (format == TableFormat::kText && (spec.bars || vm["time"].as<bool>()))
       if (const std::string bars = timing_bars(by_seed ? merge_seeds(runs) : runs); !bars.empty()) text += '\n' + bars;
     deliver(text, vm);

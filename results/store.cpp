@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <set>
 
@@ -96,6 +98,27 @@ std::string Store::put(const RunRecord& record) const {
   const std::string written = write_run_file(path, record);
   if (record.complete()) fs::remove(failed_name(path), ec);
   return written;
+}
+
+std::string Store::set_aside(const std::string& key) const {
+  const std::string path = path_of(key), stem = path.substr(0, path.size() - std::string_view(".h5").size());
+  for (int n = 1;; ++n) {
+    const std::string aside = fmt::format("{}.former-{}.h5", stem, n);
+    // A link, unlike a rename, never takes the place of what another process has just put there.
+    if (::link(path.c_str(), aside.c_str()) != 0) {
+      if (errno == EEXIST) continue;
+      if (errno == ENOENT) return "";
+      throw ResourceError("{}: cannot be kept as {} ({}); expected a writable store; check its permissions", path, aside, std::strerror(errno));
+    }
+    std::error_code ec;
+    const std::string packed = root_ + "/packed/" + key;
+    if (fs::exists(packed, ec)) fs::rename(packed, fmt::format("{}.former-{}", packed, n), ec);
+    if (!fs::remove(path, ec)) {
+      fs::remove(aside, ec);
+      return "";
+    }
+    return aside;
+  }
 }
 
 RunRecord Store::get(const std::string& key) const {

@@ -1,6 +1,7 @@
 // The folder that keeps runs:
 //
-//   runs/ab/ab12...h5          one complete run each, immutable; ab12...failed.h5: a failed one
+//   runs/ab/ab12...h5          one complete run each, immutable; ab12...failed.h5: a failed one; ab12...former-1.h5: a complete one
+//                              that was made again
 //   pending/<key>/             work in progress: claims, and whatever a run needs to resume
 //   sweeps/<name>.json         manifests: which runs belong to a sweep, in which order
 //
@@ -57,6 +58,10 @@ class Store {
   // Writes the record where it belongs; a complete run replaces the record of an earlier failure. Returns the path. Call it
   // holding the claim.
   std::string put(const RunRecord& record) const;
+  // Moves the complete record of a run aside, unchanged, to ab12...former-N.h5, where it is no longer found by its key and can
+  // still be read by its path; a packed folder kept with it likewise. Then the run can be made again. Returns the new path, or "" if
+  // there is no complete record (another process may have moved it).
+  std::string set_aside(const std::string& key) const;
   RunRecord get(const std::string& key) const;  // complete, else failed, else ResourceError
   // All runs, sorted by key. Damaged files are listed with their error.
   std::vector<StoredRun> list() const;

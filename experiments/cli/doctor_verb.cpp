@@ -50,6 +50,7 @@ Verb doctor_verb() {
   v.declare = [](po::options_description&, po::positional_options_description&) {};
   v.run = [](const Program& program, const po::variables_map&) {
     fmt::print("sageptq {}\n\nmachine\n", program_version());
+    line("sources", build_digest() + " (sha256 of what decides numbers)");
     line("threads", fmt::format("{} used, {} offered", omp_get_max_threads(), std::thread::hardware_concurrency()));
     const auto bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     line("memory", fmt::format("{:.1f} GB", bytes / 1e9));

@@ -11,6 +11,7 @@
 #include "experiments/cli/summary.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/expand.h"
+#include "experiments/engine/provenance.h"
 #include "experiments/engine/runner.h"
 
 namespace sage {
@@ -25,6 +26,7 @@ Verb run_verb() {
     add_experiment_options(o);
     o.add_options()("output,o", po::value<std::string>(), "leave the packed directory here")("until", po::value<std::string>(),
                                                                                              "stop after this stage: quantize")(
+        "rerun", "make the run again where it is stored already; the former record is kept beside it as KEY.former-1.h5")(
         "trace", "record what components chose (masks, labels, spectra), and the timeline of a device");
     p.add("experiment", 1);
   };
@@ -34,7 +36,9 @@ Verb run_verb() {
     const Experiment e = resolve_experiment(m["experiment"].as<std::string>(), overrides, program.registries);
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
     const std::string out = m.count("output") > 0 ? m["output"].as<std::string>() : "";
-    Runner runner(program.registries, runner_options(program, m));
+    RunnerOptions runner_settings = runner_options(program, m);
+    if (m.count("rerun") > 0) runner_settings.rerun = Rerun::kAll;
+    Runner runner(program.registries, std::move(runner_settings));
     if (m.count("until") > 0) {
       if (m["until"].as<std::string>() != "quantize") throw UserError("--until {}: unknown stage; expected 'quantize'; leave it out to run everything", m["until"].as<std::string>());
       if (out.empty()) throw UserError("--until quantize: no output is named; expected -o DIR for the packed directory; add it");
@@ -45,7 +49,8 @@ Verb run_verb() {
     const std::string key = runner.key_of(e);
     try {
       const RunResult r = runner.run(e, out);
-      if (r.reused) log_info("run {} is stored already", key.substr(0, 12));
+      if (r.reused)
+        log_info("run {} is stored already{}", key.substr(0, 12), of_another_build(r.record.provenance) ? ", by another build; --rerun makes it again" : "");
       print_runs({r.record}, format);
       log_info("record: {}", r.file);
       return ExitCode::kDone;

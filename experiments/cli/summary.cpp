@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "experiments/engine/provenance.h"
+
 namespace sage {
 namespace {
 
@@ -41,6 +43,9 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
   }
   if (!records.empty() && !records.front().metrics.empty())
     t.set_caption(fmt::format("{}; {}; {}", records.front().provenance.model_name, records.front().provenance.text_name, records.front().metrics.front().protocol));
+  std::vector<std::pair<std::string, const RunRecord*>> labelled;
+  for (const RunRecord& r : records) labelled.emplace_back(r.label, &r);
+  if (const std::string note = other_builds_note(labelled); !note.empty()) t.set_caption(t.caption() + (t.caption().empty() ? "" : "\n") + note);
   fmt::print("{}", t.render(format));
 }
 

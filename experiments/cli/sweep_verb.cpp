@@ -21,14 +21,17 @@ Verb sweep_verb() {
     add_experiment_options(o);
     o.add_options()("output,o", po::value<std::string>(), "folder for sweep.json, the list of runs; default: sweeps/NAME in the store")(
         "dry-run", "show the points and what they will cost, run nothing")("fail-fast", "stop at the first point that fails")(
-        "retry-failed", "try points again that failed before");
+        "retry-failed", "try points again that failed before")(
+        "rerun", "make points again that another build of the program stored; former records are kept beside as KEY.former-1.h5");
     p.add("experiment", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
     const Expansion expansion = expand(m["experiment"].as<std::string>(), experiment_overrides(m), program.registries);
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
     for (const std::string& note : expansion.notes) log_info("note: {}", note);
-    Runner runner(program.registries, runner_options(program, m));
+    RunnerOptions runner_settings = runner_options(program, m);
+    if (m.count("rerun") > 0) runner_settings.rerun = Rerun::kOfOtherBuilds;
+    Runner runner(program.registries, std::move(runner_settings));
     if (m.count("dry-run") > 0) {
       if (format == TableFormat::kText)
         for (const Point& p : expansion.points)

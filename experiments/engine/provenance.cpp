@@ -28,6 +28,16 @@ std::string build_digest() { return kSourceDigest; }
 
 bool of_another_build(const RunProvenance& p) { return !p.source_digest.empty() && p.source_digest != build_digest(); }
 
+std::string other_builds_note(const std::vector<std::pair<std::string, const RunRecord*>>& labelled) {
+  std::string labels;
+  for (const auto& [label, record] : labelled)
+    if (record->complete() && of_another_build(record->provenance)) {
+      const std::string commit = record->provenance.commit.substr(0, 8) + (record->provenance.dirty ? "*" : "");
+      labels += fmt::format("{}{}{}", labels.empty() ? "" : ", ", label, commit.empty() ? "" : " (" + commit + ")");
+    }
+  return labels.empty() ? "" : fmt::format("Stored by another build than this program: {}. The same command with --rerun makes them again.", labels);
+}
+
 RunProvenance describe_process(const std::vector<std::string>& argv, const Backend& backend) {
   RunProvenance p;
   p.commit = kCommit;

@@ -17,6 +17,8 @@ RunProvenance describe_process(const std::vector<std::string>& argv, const Backe
 std::string build_digest();
 // The record was made by a program of other sources. One that does not say so is of no known build: false.
 bool of_another_build(const RunProvenance& provenance);
+// For captions: which of these complete runs another build stored, "Stored by another build than this program: a, b. ..."; "" if none.
+std::string other_builds_note(const std::vector<std::pair<std::string, const RunRecord*>>& labelled);
 
 std::string iso_time_now();  // UTC, "2026-11-22T17:40:00Z"
 std::string program_version();

@@ -206,9 +206,18 @@ PackedReport Runner::quantize_only(const Experiment& e, const std::string& packe
                          [&e](const std::string& name) { return e.selects(name); }, {}, calibration.get(), nullptr, build_digest()});
 }
 
+void Runner::set_aside(const std::string& key, const std::string& packed) const {
+  if (options_.rerun == Rerun::kNone || !store_.exists(key)) return;
+  if (options_.rerun == Rerun::kOfOtherBuilds && !of_another_build(read_run_file(store_.path_of(key), RunParts::kSummary).provenance)) return;
+  if (!packed.empty() && fs::exists(packed))
+    throw UserError("{}: exists; expected a new folder, since --rerun makes everything again; choose another -o or remove it", packed);
+  if (const std::string former = store_.set_aside(key); !former.empty()) log_info("run {}: made again; the former record is {}", key.substr(0, 12), former);
+}
+
 RunResult Runner::run(const Experiment& e, const std::string& packed) {
   RunResult result;
   result.key = key_of(e);
+  set_aside(result.key, packed);
   if (store_.exists(result.key) && (packed.empty() || fs::exists(packed) || is_full_precision(e.pipeline))) {
     result.file = store_.path_of(result.key);
     result.record = read_run_file(result.file, RunParts::kSummary);

@@ -28,10 +28,18 @@ namespace sage {
 //   2   a model is what its folder computes (model_identity.h); the engine has a version
 inline constexpr int kRunIdentity = 2;
 
+// Which stored runs are made again; their records are set aside (Store::set_aside), never changed.
+enum class Rerun {
+  kNone,
+  kOfOtherBuilds,  // those another build stored: for sweeps, so that the same command resumes
+  kAll,
+};
+
 struct RunnerOptions {
   std::string store;                // root of the store
   std::string backend = "cpu";
   std::vector<std::string> argv;    // for provenance
+  Rerun rerun = Rerun::kNone;
 };
 
 struct RunResult {
@@ -64,6 +72,8 @@ class Runner {
 
  private:
   RunRecord start_record(const Experiment& experiment, const std::string& key);
+  // Sets the stored run aside if it is to be made again.
+  void set_aside(const std::string& key, const std::string& packed) const;
   // The text calibration draws from, read once, and the samples drawn from it.
   const Text& calibration_text(const Experiment& experiment);
   std::unique_ptr<CalibrationJob> calibration_of(const Experiment& experiment);

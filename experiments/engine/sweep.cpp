@@ -7,6 +7,7 @@
 #include "core/pipeline/pipeline_config.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "experiments/engine/provenance.h"
 
 namespace sage {
 namespace fs = std::filesystem;
@@ -58,7 +59,7 @@ SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOp
           ppl = m.value;
           break;
         }
-      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, quantized in {:.1f} s, evaluated in {:.1f} s", head, r.reused ? "stored already: " : "", ppl,
+      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, quantized in {:.1f} s, evaluated in {:.1f} s", head, !r.reused ? "" : of_another_build(r.record.provenance) ? "stored already, by another build: " : "stored already: ", ppl,
                r.record.storage.paper_bits, r.record.storage.stored_bits, seconds_of(r.record, "quantize"), seconds_of(r.record, "evaluate"));
       out.records.push_back(std::move(r.record));
     } catch (const Error& e) {

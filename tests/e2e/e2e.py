@@ -330,6 +330,63 @@ def identity():
     assert sageptq("report", old, "--format", "csv").stdout.count("592.7") == 1
 
 
+def rerun():
+    """A run that another build stored is shown as such, and made again by --rerun; what was stored stays readable as it was."""
+    model = toy_model()
+    sources = re.search(r"sources +([0-9a-f]{64})", sageptq("doctor").stdout)[1].encode()
+
+    def stored():
+        return sorted(p for p in (work / "store").rglob("*.h5") if "former" not in p.name)
+
+    def by_another_build(path):
+        image = path.read_bytes()[512:]
+        assert image.count(sources) == 1, "a record says which sources made it"
+        image = image.replace(sources, sources[::-1])
+        head = b"sage-ptq run file\nsha256 " + hashlib.sha256(image).hexdigest().encode() + b" of all bytes after the first 512\n"
+        path.chmod(0o644)
+        path.write_bytes(head.ljust(512, b"\0") + image)
+
+    run = ["run", "rtn", "--model", model, *SCORE]
+    first = sageptq(*run)
+    assert "another build" not in first.stdout + first.stderr
+    (path,) = stored()
+    again = sageptq(*run)
+    assert "is stored already\n" in again.stderr and "another build" not in again.stdout + again.stderr, again.stderr
+    by_another_build(path)
+    before = digest(path)
+    again = sageptq(*run)
+    assert "stored already, by another build; --rerun makes it again" in again.stderr, again.stderr
+    note = "Stored by another build than this program: rtn"
+    plain = lambda text: " ".join(text.split())  # captions are broken into lines
+    assert note in plain(again.stdout) and note in plain(sageptq("report").stdout), again.stdout
+    anew = sageptq(*run, "--rerun")
+    assert "stored already" not in anew.stderr and "another build" not in anew.stdout, (anew.stdout, anew.stderr)
+    assert stored() == [path] and digest(path) != before
+    former = path.with_name(path.stem + ".former-1.h5")
+    assert digest(former) == before and "rtn" in sageptq("report", former).stdout
+    assert note not in plain(sageptq("report").stdout)
+    # The same build may be asked, too, e.g. for times; a folder left earlier is not taken for a new one.
+    sageptq(*run, "--rerun")
+    assert digest(former) == before and path.with_name(path.stem + ".former-2.h5").exists()
+    (work / "there").mkdir()
+    refused = sageptq(*run, "--rerun", "-o", "there", expect=2)
+    assert "there: exists" in refused.stderr and stored() == [path], refused.stderr
+
+    # A sweep makes those again that another build stored, and only those: the same command resumes.
+    (work / "two.yaml").write_text("name: two\neval: [{protocol: gptq-64, text: text.txt, windows: 2}]\n"
+                                   "sweep: {list: [{name: a, extends: rtn}, {name: b, extends: rtn_minmax_1bit}]}\n")
+    sweep = ["sweep", "two.yaml", "--model", model]
+    sageptq(*sweep)
+    (changed,) = [p for p in stored() if p != path][:1]
+    by_another_build(changed)
+    shown = sageptq(*sweep)
+    assert shown.stderr.count("stored already, by another build: ") == 1 and shown.stderr.count("stored already: ") == 1, shown.stderr
+    assert "Stored by another build" in plain(shown.stdout), shown.stdout
+    for expected in ("1 run, 1 stored before", "0 run, 2 stored before"):
+        anew = sageptq(*sweep, "--rerun")
+        assert expected in anew.stderr and "another build" not in anew.stdout, (anew.stdout, anew.stderr)
+
+
 def device():
     """The CUDA backend, its kernels executed on the CPU, gives the files and the perplexity of `cpu`."""
     model = toy_model()

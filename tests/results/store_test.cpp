@@ -40,6 +40,35 @@ TEST(Store, Paths) {
     EXPECT_THROW(s.path_of(bad), UserError) << bad;
 }
 
+// A record is never changed, only moved: what was stored can be read, and what answers for the key is the newest.
+TEST(Store, SetsRecordsAsideUnchanged) {
+  const TempFolder dir;
+  const Store s(dir.str());
+  EXPECT_EQ(s.set_aside(kKey), "");
+  std::vector<std::string> former;
+  for (const char* label : {"first", "second", "third"}) {
+    RunRecord r = sample_record();
+    r.label = label;
+    s.put(r);
+    const std::string bytes = read_file(s.path_of(kKey));
+    fs::create_directories(dir.str() + "/packed/" + kKey);
+    former.push_back(s.set_aside(kKey));
+    EXPECT_EQ(read_file(former.back()), bytes);
+    EXPECT_FALSE(s.exists(kKey));
+    EXPECT_FALSE(fs::exists(dir.str() + "/packed/" + kKey));
+    EXPECT_TRUE(fs::exists(fmt::format("{}/packed/{}.former-{}", dir.str(), kKey, former.size())));
+    EXPECT_TRUE(s.list().empty());
+    EXPECT_TRUE(s.find(kKey.substr(0, 8)).empty());
+    EXPECT_TRUE(s.claim(kKey).has_value()) << "it can be made again";
+  }
+  for (size_t i = 0; i < former.size(); ++i) EXPECT_EQ(read_run_file(former[i]).label, std::vector<std::string>({"first", "second", "third"})[i]);
+  RunRecord newest = sample_record();
+  newest.label = "newest";
+  s.put(newest);
+  EXPECT_EQ(s.get(kKey).label, "newest");
+  EXPECT_EQ(s.list().size(), 1u);
+}
+
 TEST(Store, PutGetListFind) {
   const TempFolder dir;
   const Store s(dir.str());
