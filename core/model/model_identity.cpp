@@ -15,12 +15,24 @@ namespace {
 constexpr uint64_t kMaxTokenizerBytes = uint64_t{64} << 20;
 
 // Keys of tokenizer_config.json no token id depends on.
-constexpr const char* kInertKeys[] = {"auto_map",           "chat_template",  "clean_up_tokenization_spaces",
-                                      "max_length",         "model_input_names", "model_max_length",
-                                      "name_or_path",       "pad_to_multiple_of", "padding_side",
-                                      "processor_class",    "spaces_between_special_tokens", "special_tokens_map_file",
-                                      "stride",             "tokenizer_file", "transformers_version",
-                                      "truncation_side",    "truncation_strategy", "_commit_hash"};
+constexpr const char* kInertKeys[] = {"auto_map",
+                                      "chat_template",
+                                      "clean_up_tokenization_spaces",
+                                      "max_length",
+                                      "model_input_names",
+                                      "model_max_length",
+                                      "name_or_path",
+                                      "pad_to_multiple_of",
+                                      "padding_side",
+                                      "processor_class",
+                                      "spaces_between_special_tokens",
+                                      "special_tokens_map_file",
+                                      "stride",
+                                      "tokenizer_file",
+                                      "transformers_version",
+                                      "truncation_side",
+                                      "truncation_strategy",
+                                      "_commit_hash"};
 
 const char* name_of(MlpKind kind) {
   switch (kind) {
@@ -55,15 +67,16 @@ std::string without_inert_keys(const std::string& text) {
 std::string forward_text(const Family& family, const ModelConfig& config) {
   // As above; those behind the comment decide no number by themselves: they are read through the functions of family.h, or
   // belong to other layers (token ids are in the keys that use them).
-  const auto& [path, json, model_type, architectures, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size,
-               max_positions, sliding_window, embedding_width, eps, rotary, attention_bias, mlp_bias, enable_bias, norm_before,
-               norm_affine, remove_final_norm, tie_word_embeddings, activation, activation_key, bos_token_id, eos_token_ids,
-               torch_dtype, quantization_method] = config;
+  const auto& [path, json, model_type, architectures, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim,
+               vocab_size, max_positions, sliding_window, embedding_width, eps, rotary, attention_bias, mlp_bias, enable_bias,
+               norm_before, norm_affine, remove_final_norm, tie_word_embeddings, activation, activation_key, bos_token_id,
+               eos_token_ids, torch_dtype, quantization_method] = config;
   std::string text = fmt::format("forward {}\nfamily {}\n", kForwardVersion, family.name);
-  text += fmt::format("hidden {} intermediate {} layers {} heads {} kv_heads {} head_dim {} vocabulary {} embedding {}\n", hidden_size,
-                      intermediate_size, layers, heads, kv_heads, head_dim, vocab_size, embedding_width);
+  text += fmt::format("hidden {} intermediate {} layers {} heads {} kv_heads {} head_dim {} vocabulary {} embedding {}\n",
+                      hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size, embedding_width);
   text += fmt::format("norm {} eps {}{}{}\n", family.norm == NormKind::kRms ? "rms" : "layer", norm_eps(family, config),
-                      family.norm == NormKind::kLayer && !norm_affine ? " plain" : "", has_final_norm(family, config) ? " final" : "");
+                      family.norm == NormKind::kLayer && !norm_affine ? " plain" : "",
+                      has_final_norm(family, config) ? " final" : "");
   text += fmt::format("mlp {}\n", name_of(mlp_kind(family, config)));
   if (family.positions == PositionKind::kRotary)
     text += rotary_text(rotary);
@@ -97,7 +110,8 @@ std::string tokenizer_files_digest(const std::string& folder) {
   return sha256_hex(text);
 }
 
-std::string model_digest(const ModelConfig& config, const std::string& tensors, const std::string& folder, const std::string& recipe) {
+std::string model_digest(const ModelConfig& config, const std::string& tensors, const std::string& folder,
+                         const std::string& recipe) {
   return sha256_hex(fmt::format("model 2\n{}tensors {}\ntokenizer {}\n{}", forward_text(find_family(config), config), tensors,
                                 tokenizer_files_digest(folder), recipe));
 }

@@ -1,6 +1,6 @@
-// What makes a model this one and no other. Everything that is filed under a model (runs, kept final states, Grams, half-finished
-// folders) is filed under this: two folders with the same weights and another rope_theta, another added token or another BOS rule
-// are two models, and two spellings of one configuration are one.
+// What makes a model this one and no other. Everything that is filed under a model (runs, kept final states, Grams,
+// half-finished folders) is filed under this: two folders with the same weights and another rope_theta, another added token or
+// another BOS rule are two models, and two spellings of one configuration are one.
 #pragma once
 
 #include <string>
@@ -27,6 +27,7 @@ std::string tokenizer_files_digest(const std::string& folder);
 
 // SHA-256 of the forward text, the digest of all tensors (digest_of in checkpoint.h), the tokenizer's files of `folder`, and
 // `recipe`: whatever else decides how tensors become weights (packed folders).
-std::string model_digest(const ModelConfig& config, const std::string& tensors, const std::string& folder, const std::string& recipe = "");
+std::string model_digest(const ModelConfig& config, const std::string& tensors, const std::string& folder,
+                         const std::string& recipe = "");
 
 }  // namespace sage

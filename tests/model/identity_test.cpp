@@ -1,6 +1,4 @@
 // What is part of a model's identity and what is not.
-#include "core/model/model_identity.h"
-
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -10,6 +8,7 @@
 #include <set>
 
 #include "core/model/checkpoint.h"
+#include "core/model/model_identity.h"
 #include "core/util/errors.h"
 #include "tests/support/temporary_folder.h"
 
@@ -37,14 +36,20 @@ const char* const kLlama3 = R"({"rope_type": "llama3", "factor": 8.0, "low_freq_
 TEST(ForwardText, EveryValueTheForwardPassReadsIsInIt) {
   const std::vector<Edit> llama = {
       {"rope_theta", [](json& c) { c["rope_theta"] = 100.0; }},
-      {"rope_theta inside rope_parameters", [](json& c) { c.erase("rope_theta"), c.erase("rope_scaling"), c["rope_parameters"] = rope(R"({"rope_type": "default", "rope_theta": 77})"); }},
+      {"rope_theta inside rope_parameters",
+       [](json& c) {
+         c.erase("rope_theta"), c.erase("rope_scaling"),
+             c["rope_parameters"] = rope(R"({"rope_type": "default", "rope_theta": 77})");
+       }},
       {"linear scaling", [](json& c) { c["rope_scaling"] = rope(R"({"type": "linear", "factor": 2.0})"); }},
       {"another factor", [](json& c) { c["rope_scaling"] = rope(R"({"type": "linear", "factor": 2.5})"); }},
       {"llama3 scaling", [](json& c) { c["rope_scaling"] = rope(kLlama3); }},
       {"llama3: factor", [](json& c) { c["rope_scaling"] = rope(kLlama3), c["rope_scaling"]["factor"] = 4; }},
       {"llama3: low_freq_factor", [](json& c) { c["rope_scaling"] = rope(kLlama3), c["rope_scaling"]["low_freq_factor"] = 2; }},
-      {"llama3: high_freq_factor", [](json& c) { c["rope_scaling"] = rope(kLlama3), c["rope_scaling"]["high_freq_factor"] = 8; }},
-      {"llama3: original positions", [](json& c) { c["rope_scaling"] = rope(kLlama3), c["rope_scaling"]["original_max_position_embeddings"] = 32; }},
+      {"llama3: high_freq_factor",
+       [](json& c) { c["rope_scaling"] = rope(kLlama3), c["rope_scaling"]["high_freq_factor"] = 8; }},
+      {"llama3: original positions",
+       [](json& c) { c["rope_scaling"] = rope(kLlama3), c["rope_scaling"]["original_max_position_embeddings"] = 32; }},
       {"rms_norm_eps", [](json& c) { c["rms_norm_eps"] = 0.05; }},
       {"hidden_size", [](json& c) { c["hidden_size"] = 128; }},
       {"intermediate_size", [](json& c) { c["intermediate_size"] = 512; }},
@@ -85,18 +90,23 @@ TEST(ForwardText, OtherSpellingsAndKeysThatDecideNothingAreNotInIt) {
       {"dtype", [](json& c) { c["dtype"] = "float16"; }},
       {"transformers_version", [](json& c) { c["transformers_version"] = "9.9.9"; }},
       {"architectures", [](json& c) { c["architectures"] = json::array({"LlamaModel"}); }},
-      {"model_type by its architecture", [](json& c) { c.erase("model_type"), c["architectures"] = json::array({"LlamaForCausalLM"}); }},
+      {"model_type by its architecture",
+       [](json& c) { c.erase("model_type"), c["architectures"] = json::array({"LlamaForCausalLM"}); }},
       {"_name_or_path", [](json& c) { c["_name_or_path"] = "/elsewhere"; }},
       {"use_cache", [](json& c) { c["use_cache"] = false; }},
       {"initializer_range", [](json& c) { c["initializer_range"] = 0.5; }},
       {"most positions of a rotary model", [](json& c) { c["max_position_embeddings"] = 12345; }},
-      {"ids of special tokens", [](json& c) { c["bos_token_id"] = 7, c["eos_token_id"] = json::array({8, 9}); }},
+      {"ids of special tokens",
+       [](json& c) {
+         c["bos_token_id"] = 7, c["eos_token_id"] = json::array({8, 9});
+       }},
       {"swish", [](json& c) { c["hidden_act"] = "swish"; }},
       {"the default activation", [](json& c) { c.erase("hidden_act"); }},
       {"an unscaled scaling", [](json& c) { c["rope_scaling"] = rope(R"({"rope_type": "default"})"); }},
       {"linear scaling by one", [](json& c) { c["rope_scaling"] = rope(R"({"type": "linear", "factor": 1.0})"); }},
       {"heads of keys as many as of queries", [](json& c) { c["num_key_value_heads"] = c["num_attention_heads"]; }},
-      {"the head_dim that follows", [](json& c) { c["head_dim"] = c["hidden_size"].get<int>() / c["num_attention_heads"].get<int>(); }},
+      {"the head_dim that follows",
+       [](json& c) { c["head_dim"] = c["hidden_size"].get<int>() / c["num_attention_heads"].get<int>(); }},
       {"a window this family does not have", [](json& c) { c["sliding_window"] = 32; }},
   };
   const std::vector<Edit> opt = {
@@ -134,7 +144,9 @@ TEST(TokenizerFiles, WhatDecidesTokenIds) {
     const auto [it, fresh] = seen.emplace(tokenizer_files_digest(folder.path()), what);
     EXPECT_TRUE(fresh) << what << " is taken for: " << it->second;
   };
-  const auto is_same = [&](const char* what, const std::string& as) { EXPECT_EQ(tokenizer_files_digest(folder.path()), as) << what; };
+  const auto is_same = [&](const char* what, const std::string& as) {
+    EXPECT_EQ(tokenizer_files_digest(folder.path()), as) << what;
+  };
   is_new("no tokenizer");
   folder.write("vocab.json", R"({"a": 0})");
   is_new("a vocabulary");
@@ -150,7 +162,8 @@ TEST(TokenizerFiles, WhatDecidesTokenIds) {
   folder.write("special_tokens_map.json", R"({"bos_token": "<s>"})");
   is_new("special tokens");
   now = tokenizer_files_digest(folder.path());
-  folder.write("tokenizer_config.json", R"({"chat_template": "x", "model_max_length": 7, "name_or_path": "y", "padding_side": "left"})");
+  folder.write("tokenizer_config.json",
+               R"({"chat_template": "x", "model_max_length": 7, "name_or_path": "y", "padding_side": "left"})");
   is_same("keys that decide no id", now);
   folder.write("tokenizer_config.json", R"({"add_bos_token": true, "chat_template": "x"})");
   is_new("a BOS");
