@@ -85,6 +85,9 @@ struct Selection {
   int64_t count() const { return salient ? mask->count() : mask->rows() * mask->cols() - mask->count(); }
 };
 
+inline Selection unsalient_of(const SaliencyMask& mask) { return {&mask, false}; }
+inline Selection salient_of(const SaliencyMask& mask) { return {&mask, true}; }
+
 // At what granularity a group id exists. kSingle: one group. kRow: label[i]. kColumn: label[j].
 // kRowBlock: one label per row and block of `block` columns, label[i * blocks_per_row + j / block]. kElement: element[i * cols + j].
 enum class LabelShape { kSingle, kRow, kColumn, kRowBlock, kElement };
