@@ -11,6 +11,7 @@
 #include "core/backend/memory.h"
 #include "core/pipeline/block_planner.h"
 #include "core/pipeline/column_coder.h"
+#include "core/pipeline/gram_loss.h"
 #include "core/pipeline/group_labels.h"
 #include "core/pipeline/plane_store.h"
 #include "core/pipeline/segments.h"
@@ -491,6 +492,8 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   }
   const double n = static_cast<double>(w.size());
   result.relative_error = stats.moments.sq_sum > 0 ? backend.squared_distance(w, decoded.view()) / stats.moments.sq_sum : 0;
+  if (job.hessian != nullptr && job.hessian->gram().rows == w.cols)
+    if (const std::optional<double> loss = gram_loss(w, decoded.view(), job.hessian->gram(), backend)) trace.scalar("gram_loss", *loss);
   result.dequantized = std::move(decoded);
   result.salient_ratio = static_cast<double>(coder.mask().count()) / n;
   result.groups = coder.groups();
@@ -503,6 +506,7 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   trace.scalar("salient_ratio", result.salient_ratio);
   trace.scalar("groups", static_cast<double>(result.groups));
   trace.scalar("relative_error", result.relative_error);
+  result.outcome = outcome_of(trace);
   return result;
 }
 
