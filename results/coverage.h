@@ -7,8 +7,8 @@
 
 namespace sage {
 
-// "3 of 7" where some of the linear layers were left as they are, else "". Records of schema 1 do not say how many layers the model
-// has; where their configuration left some out, it is "3 of ?".
+// "3 of 7" where some of the linear layers were left as they are, else "". Records of schema 1 do not say how many layers the
+// model has; where their configuration left some out, it is "3 of ?".
 std::string matrices_quantized(const RunRecord& record);
 
 // True for records whose bits are over the quantized matrices alone though others were left out: schema 1.

@@ -1,5 +1,6 @@
 #include "experiments/cli/options.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/pipeline/pipeline_config.h"
@@ -7,6 +8,25 @@
 
 namespace sage {
 namespace po = boost::program_options;
+
+namespace {
+
+// A slot that is spelled otherwise is not among the experiment's own keys, which a later error would name.
+void check_spelling(const std::string& text, const std::string& first) {
+  std::vector<std::string> keys = {"extends", "sweep"}, slots = {"coder"};
+  for (const auto& [section, params] : experiment_parameters()) {
+    keys.push_back(section);
+    if (section == "experiment")
+      for (const ParamInfo& p : params) keys.push_back(p.name);
+  }
+  if (std::find(keys.begin(), keys.end(), first) != keys.end() || !nearest_name(first, keys).empty()) return;
+  for (const PipelineSlot& s : pipeline_slots()) slots.push_back(s.path);
+  for (const ParamInfo& p : pipeline_parameters()) slots.push_back(p.name);
+  if (const std::string near = nearest_name(first, slots); !near.empty())
+    throw UserError("--set {}: unknown key '{}'; expected one of the experiment or of its pipeline; did you mean '{}'?", text, first, near);
+}
+
+}  // namespace
 
 std::vector<std::string> pipeline_overrides(const po::variables_map& m) {
   std::vector<std::string> out;
@@ -16,6 +36,7 @@ std::vector<std::string> pipeline_overrides(const po::variables_map& m) {
     bool slot = first == "coder";
     for (const PipelineSlot& s : pipeline_slots()) slot |= first == s.path;
     for (const ParamInfo& p : pipeline_parameters()) slot |= first == p.name;
+    if (!slot) check_spelling(text, first);
     out.push_back(slot ? "pipeline." + text : text);
   }
   return out;

@@ -41,7 +41,8 @@ void override_evaluations(Experiment& e, const EvalOverrides& o, std::vector<std
     if (!changes.empty()) notes.push_back(fmt::format("evaluation {} of {}: {}", i + 1, count, changes));
   }
   std::vector<size_t> places(count);  // of the entries that are left, as they were numbered
-  for (size_t i = 0; i < count; ++i) places[i] = i + 1;
+  for (size_t i = 0; i < count; ++i)
+    places[i] = i + 1;
   for (size_t i = 1; i < e.eval.size();) {
     const auto first = std::find(e.eval.begin(), e.eval.begin() + static_cast<std::ptrdiff_t>(i), e.eval[i]);
     if (first == e.eval.begin() + static_cast<std::ptrdiff_t>(i)) {

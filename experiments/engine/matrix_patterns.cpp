@@ -25,20 +25,27 @@ bool any_match(const std::string& pattern, const Names& names) {
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) text.replace(at, from.size(), to);
+  for (size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
 }
 
 // What a regular expression says that a glob can say, too.
 std::string without_regex(std::string p) {
   for (const char* prefix : {"re:", "regex:"})
     if (p.starts_with(prefix)) p.erase(0, std::string_view(prefix).size());
-  if (p.starts_with("^")) p.erase(0, 1);
-  else p.insert(0, "*");  // a regular expression may match anywhere
-  if (p.ends_with("$")) p.pop_back();
-  else p += "*";
-  for (const char* any : {".*?", ".*", ".+", "\\d+", "\\d*", "[0-9]+", "\\w+", "(?:", "(", ")"}) replace_all(p, any, "*");
+  if (p.starts_with("^"))
+    p.erase(0, 1);
+  else
+    p.insert(0, "*");  // a regular expression may match anywhere
+  if (p.ends_with("$"))
+    p.pop_back();
+  else
+    p += "*";
+  for (const char* any : {".*?", ".*", ".+", "\\d+", "\\d*", "[0-9]+", "\\w+", "(?:", "(", ")"})
+    replace_all(p, any, "*");
   replace_all(p, "\\.", ".");
-  while (p.find("**") != std::string::npos) replace_all(p, "**", "*");
+  while (p.find("**") != std::string::npos)
+    replace_all(p, "**", "*");
   return p;
 }
 
@@ -47,8 +54,10 @@ Names words_of(const std::string& text) {
   Names out;
   std::string word;
   for (const char c : text + ".") {
-    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_') word += c;
-    else if (!word.empty()) out.push_back(std::exchange(word, ""));
+    if (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_')
+      word += c;
+    else if (!word.empty())
+      out.push_back(std::exchange(word, ""));
   }
   return out;
 }
@@ -69,7 +78,9 @@ Names kinds_of(const Names& names) {
 
 }  // namespace
 
-bool matches_pattern(const std::string& pattern, const std::string& name) { return fnmatch(pattern.c_str(), name.c_str(), 0) == 0; }
+bool matches_pattern(const std::string& pattern, const std::string& name) {
+  return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
 
 std::string suggested_pattern(const std::string& pattern, const Names& names) {
   const auto stars = [](std::string p) {
@@ -77,7 +88,8 @@ std::string suggested_pattern(const std::string& pattern, const Names& names) {
     if (!p.ends_with("*")) p += "*";
     return p;
   };
-  for (const std::string& p : {pattern + "*", "*" + pattern, stars(pattern), without_regex(pattern), stars(without_regex(pattern))})
+  for (const std::string& p :
+       {pattern + "*", "*" + pattern, stars(pattern), without_regex(pattern), stars(without_regex(pattern))})
     if (p.find_first_not_of('*') != std::string::npos && any_match(p, names)) return p;
   // A word that is spelled otherwise.
   Names known;
@@ -94,7 +106,8 @@ std::string suggested_pattern(const std::string& pattern, const Names& names) {
 
 void check_patterns(const Experiment& e, const CheckpointSource& model) {
   Names linear, others;
-  for (const LinearSite& site : linear_sites(find_family(model.config()), model.config())) linear.push_back(site.name);
+  for (const LinearSite& site : linear_sites(find_family(model.config()), model.config()))
+    linear.push_back(site.name);
   for (const auto& [name, place] : model.tensor_files().places())
     if (std::find(linear.begin(), linear.end(), name) == linear.end()) others.push_back(name);
   others.push_back("lm_head.weight");  // not in the files of a model whose head is its embedding
@@ -111,12 +124,14 @@ void check_patterns(const Experiment& e, const CheckpointSource& model) {
       }
       const Value* written = e.resolved.find(key);
       throw UserError("{}: {} '{}' matches none of the model's {} linear layers, {} ...; expected {}; {}",
-                      written == nullptr ? e.source : written->where().str(), key, pattern, linear.size(), linear.empty() ? "" : linear[0],
-                      kPatternLanguage, remedy);
+                      written == nullptr ? e.source : written->where().str(), key, pattern, linear.size(),
+                      linear.empty() ? "" : linear[0], kPatternLanguage, remedy);
     }
-  if (!is_full_precision(e.pipeline) && std::none_of(linear.begin(), linear.end(), [&](const std::string& n) { return e.selects(n); }))
-    throw UserError("{}: include and exclude leave no matrix of {}; expected at least one to quantize; see `sageptq describe experiment`",
-                    e.source, linear.size());
+  if (!is_full_precision(e.pipeline) &&
+      std::none_of(linear.begin(), linear.end(), [&](const std::string& n) { return e.selects(n); }))
+    throw UserError(
+        "{}: include and exclude leave no matrix of {}; expected at least one to quantize; see `sageptq describe experiment`",
+        e.source, linear.size());
 }
 
 }  // namespace sage

@@ -23,7 +23,8 @@ class Overrides : public ExperimentFiles {
 };
 
 const char* const kTwo =
-    "eval: [{protocol: gptq-256, text: 'c4:validation', windows: 6}, {protocol: llamacpp-512, text: wikitext2, windows: 3, kl: true}]\n";
+    "eval: [{protocol: gptq-256, text: 'c4:validation', windows: 6}, {protocol: llamacpp-512, text: wikitext2, windows: 3, kl: "
+    "true}]\n";
 
 TEST_F(Overrides, ChangeWhatTheyNameAndKeepTheRest) {
   const Experiment e = apply(kTwo, {.windows = 2});
@@ -39,14 +40,19 @@ TEST_F(Overrides, ChangeWhatTheyNameAndKeepTheRest) {
 TEST_F(Overrides, EachOfThem) {
   const Experiment e = apply(kTwo, {.protocol = "gptq-64", .text = "it's a file.txt", .windows = 0, .kl = true});
   EXPECT_EQ(e.eval, (std::vector<EvalSpec>{{"gptq-64", "it's a file.txt", 0, true}}));
-  EXPECT_EQ(notes_, (Notes{"evaluation 1 of 2: protocol gptq-256 -> gptq-64, text c4:validation -> it's a file.txt, windows 6 -> all, kl false -> true",
-                           "evaluation 2 of 2: protocol llamacpp-512 -> gptq-64, text wikitext2 -> it's a file.txt, windows 3 -> all",
-                           "evaluation 2 of 2 is now equal to evaluation 1 and is left out"}));
+  EXPECT_EQ(notes_,
+            (Notes{"evaluation 1 of 2: protocol gptq-256 -> gptq-64, text c4:validation -> it's a file.txt, windows 6 -> all, "
+                   "kl false -> true",
+                   "evaluation 2 of 2: protocol llamacpp-512 -> gptq-64, text wikitext2 -> it's a file.txt, windows 3 -> all",
+                   "evaluation 2 of 2 is now equal to evaluation 1 and is left out"}));
   EXPECT_EQ(e.resolved.find("eval")->items().size(), 1u);
 }
 
 TEST_F(Overrides, OneOfEqualEntriesStaysAndKeepsItsNumber) {
-  const Experiment e = apply("eval: [{text: a, windows: 1}, {text: b, windows: 1, kl: true}, {text: c, windows: 1}, {text: d, windows: 1, kl: true}]\n", {.text = "t"});
+  const Experiment e = apply(
+      "eval: [{text: a, windows: 1}, {text: b, windows: 1, kl: true}, {text: c, windows: 1}, {text: d, windows: 1, kl: "
+      "true}]\n",
+      {.text = "t"});
   EXPECT_EQ(e.eval, (std::vector<EvalSpec>{{"gptq-2048", "t", 1, false}, {"gptq-2048", "t", 1, true}}));
   ASSERT_EQ(notes_.size(), 6u);
   EXPECT_EQ(notes_[4], "evaluation 3 of 4 is now equal to evaluation 1 and is left out");
@@ -69,18 +75,24 @@ TEST_F(Overrides, HoldForEveryPointOfASweep) {
   const std::string path = file("s.yaml", std::string("extends: rtn\n") + kTwo + "sweep: {grid: {seed: [0, 1]}}\n");
   const Expansion e = expand(path, {}, registries_, {.windows = 2});
   ASSERT_EQ(e.points.size(), 2u);
-  for (const Point& p : e.points) EXPECT_EQ(p.experiment.eval[1], (EvalSpec{"llamacpp-512", "wikitext2", 2, true}));
+  for (const Point& p : e.points)
+    EXPECT_EQ(p.experiment.eval[1], (EvalSpec{"llamacpp-512", "wikitext2", 2, true}));
   EXPECT_EQ(e.notes, (Notes{"evaluation 1 of 2: windows 6 -> 2", "evaluation 2 of 2: windows 3 -> 2"}));
   EXPECT_TRUE(has(e.points[0].key, "\"windows\":2")) << e.points[0].key;
   // Where points differ, each says its own; those that become equal run once.
-  const Expansion differ = expand(file("d.yaml", "extends: rtn\neval: [{windows: 6}]\nsweep: {grid: {eval.0.windows: [1, 2]}}\n"), {}, registries_, {.windows = 2});
+  const Expansion differ =
+      expand(file("d.yaml", "extends: rtn\neval: [{windows: 6}]\nsweep: {grid: {eval.0.windows: [1, 2]}}\n"), {}, registries_,
+             {.windows = 2});
   EXPECT_EQ(differ.points.size(), 1u);
   EXPECT_TRUE(has(fmt::format("{}", fmt::join(differ.notes, "|")), "'windows=1': evaluation 1 of 1: windows 1 -> 2"));
 }
 
 TEST_F(Overrides, EqualPointsOfOneNameAreSaidToBe) {
-  const Expansion e = expand(file("s.yaml", "extends: rtn\nsweep: {list: [{name: x, seed: 1}, {name: x, seed: 1}, {name: y, seed: 1}]}\n"), {}, registries_);
-  EXPECT_EQ(e.notes, (Notes{"two points called 'x' are the same experiment, which runs once", "'y' is the same experiment as 'x' and runs once"}));
+  const Expansion e =
+      expand(file("s.yaml", "extends: rtn\nsweep: {list: [{name: x, seed: 1}, {name: x, seed: 1}, {name: y, seed: 1}]}\n"), {},
+             registries_);
+  EXPECT_EQ(e.notes, (Notes{"two points called 'x' are the same experiment, which runs once",
+                            "'y' is the same experiment as 'x' and runs once"}));
 }
 
 }  // namespace
