@@ -8,6 +8,7 @@
 #include <map>
 
 #include "analysis/report.h"
+#include "results/coverage.h"
 
 namespace sage {
 namespace {
@@ -225,8 +226,11 @@ Comparison compare_runs(const std::vector<SelectedRun>& runs) {
     metrics.add(name, [value](const RunRecord& r) { return Cell(r.storage.*value); });
   };
   metrics.add("D", [](const RunRecord& r) { return Cell(weight_average(r.matrices, &MatrixRow::d)); });
+  metrics.add("Gram loss", [](const RunRecord& r) { return Cell(weight_average(r.matrices, &MatrixRow::gram_loss)); });
   add_storage("paper bits", &StorageSummary::paper_bits);
   add_storage("stored bits", &StorageSummary::stored_bits);
+  if (std::any_of(runs.begin(), runs.end(), [](const SelectedRun& run) { return !matrices_quantized(*run.record).empty(); }))
+    metrics.add("matrices quantized", [](const RunRecord& r) { return Cell(static_cast<double>(r.matrices.size())); });
   add_storage("whole-model bits", &StorageSummary::whole_model_bits);
   metrics.add("seconds", [](const RunRecord& r) {
     double sum = 0;

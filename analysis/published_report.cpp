@@ -9,6 +9,7 @@
 #include "analysis/report.h"
 #include "analysis/seeds.h"
 #include "core/util/errors.h"
+#include "results/coverage.h"
 
 namespace sage {
 namespace {
@@ -263,7 +264,8 @@ class Comparison {
       cells.resize(table_.columns().size());
     } else {
       const RunRecord& r = *ours->run->record;
-      cells.emplace_back(ours->run->label);
+      const std::string share = matrices_quantized(r);
+      cells.emplace_back(ours->run->label + (share.empty() ? "" : fmt::format(" ({} matrices)", share)));
       cells.emplace_back(ours->metric->value, ours->metric->standard_error);
       cells.emplace_back(metric_value(r, kSpreadOfPerplexity, ours->metric->task));
       cells.emplace_back(static_cast<double>(ours->run->count));

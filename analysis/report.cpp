@@ -7,6 +7,8 @@
 #include <functional>
 #include <map>
 
+#include "results/coverage.h"
+
 namespace sage {
 namespace {
 
@@ -87,6 +89,29 @@ Shown stored(const ColumnSpec& spec, std::string title, int decimals, double Sto
   return number(spec, std::move(title), decimals, [value](const RunRecord& r) { return r.storage.*value; });
 }
 
+// Over the matrices that have the figure; NaN where none has.
+double sum_over(const RunRecord& r, double MatrixRow::*value) {
+  double sum = kNotMeasured;
+  for (const MatrixRow& m : r.matrices)
+    if (!std::isnan(m.*value)) sum = (std::isnan(sum) ? 0 : sum) + m.*value;
+  return sum;
+}
+double largest_of(const RunRecord& r, double MatrixRow::*value) {
+  double largest = kNotMeasured;
+  for (const MatrixRow& m : r.matrices)
+    if (!std::isnan(m.*value) && !(m.*value <= largest)) largest = m.*value;
+  return largest;
+}
+double average_groups(const RunRecord& r) {
+  double sum = 0, weights = 0;
+  for (const MatrixRow& m : r.matrices) {
+    const double n = static_cast<double>(m.rows) * static_cast<double>(m.cols);
+    sum += n * static_cast<double>(m.groups);
+    weights += n;
+  }
+  return weights > 0 ? sum / weights : kNotMeasured;
+}
+
 void add_column(const ColumnSpec& c, const Records& records, std::vector<Shown>& out) {
   const std::string& n = c.column;
   const auto rest = [&](std::string_view prefix) { return n.substr(prefix.size()); };
@@ -109,6 +134,16 @@ void add_column(const ColumnSpec& c, const Records& records, std::vector<Shown>&
     out.push_back(average(c, "D", 5, &MatrixRow::d));
   else if (n == "gram_loss")
     out.push_back(average(c, "Gram loss", 5, &MatrixRow::gram_loss));
+  else if (n == "groups")
+    out.push_back(number(c, "K", 2, average_groups));
+  else if (n == "threshold_cut")
+    out.push_back(average(c, "cut", 4, &MatrixRow::threshold_cut));
+  else if (n == "percdamp")
+    out.push_back(number(c, "largest damping", 4, [](const RunRecord& r) { return largest_of(r, &MatrixRow::percdamp); }));
+  else if (n == "damping_retries")
+    out.push_back(number(c, "damping retries", 0, [](const RunRecord& r) { return sum_over(r, &MatrixRow::damping_retries); }));
+  else if (n == "dead_columns")
+    out.push_back(number(c, "dead columns", 0, [](const RunRecord& r) { return sum_over(r, &MatrixRow::dead_columns); }));
   else if (n == "excess_stored")
     out.push_back(average(c, "stored excess", 3, &MatrixRow::excess_stored));
   else if (n == "excess_paper")
@@ -121,6 +156,8 @@ void add_column(const ColumnSpec& c, const Records& records, std::vector<Shown>&
     out.push_back(stored(c, "paper scaling bits", 3, &StorageSummary::paper_scaling_bits));
   else if (n == "stored_bits")
     out.push_back(stored(c, "stored bits", 3, &StorageSummary::stored_bits));
+  else if (n == "matrices")
+    out.push_back(text(c, "matrices quantized", matrices_quantized));
   else if (n == "whole_model_bits")
     out.push_back(stored(c, "whole-model bits", 3, &StorageSummary::whole_model_bits));
   else if (n == "file_mib")
@@ -253,6 +290,15 @@ std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<L
   if (std::any_of(records.begin(), records.end(), [](const RunRecord* r) { return r->numerics == "reference"; }))
     notes += fmt::format("{} decoded with FP32 parameters (numerics: reference), which no file of the stored size holds.\n",
                          kReferenceMark);
+
+  std::string partly, resumed;
+  for (const Labelled& row : rows) {
+    if (bits_leave_layers_out(*row.record)) partly += (partly.empty() ? "" : ", ") + row.label;
+    if (row.record->resumed) resumed += (resumed.empty() ? "" : ", ") + row.label;
+  }
+  if (!partly.empty()) notes += fmt::format("Bits are over the quantized matrices alone, by an earlier version, in: {}.\n", partly);
+  if (!resumed.empty())
+    notes += fmt::format("Seconds are sums over the processes that worked on it, without what a stopped one did not finish, in: {}.\n", resumed);
 
   size_t complete = 0, all = 0;
   for (const SelectedRun& run : runs) {

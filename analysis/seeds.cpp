@@ -17,6 +17,8 @@ using Members = std::vector<const SelectedRun*>;
 using Series = std::vector<double>;
 
 constexpr const char* kSeedPaths[] = {"seed", "calibration.seed"};
+constexpr const char* kSdHeading = "sd over seeds";
+constexpr const char* kOverHeading = "over full precision";
 constexpr const char* kNaming[] = {"name", "label", "about"};
 
 bool is_one_of(const std::string& path, const auto& names) {
@@ -86,6 +88,8 @@ double mean_of(const Series& v) {
 
 double spread_of(const Series& v) {
   if (v.size() < 2) return kNotMeasured;
+  // Equal runs have none; their mean, rounded, may lie beside them.
+  if (std::all_of(v.begin(), v.end(), [&](double x) { return x == v[0]; })) return 0;
   const double mean = mean_of(v);
   double squares = 0;
   for (const double x : v)
@@ -245,17 +249,21 @@ Table make_seed_report(const std::vector<SelectedRun>& runs, const TableSpec& sp
     wider.columns.push_back(c);
     if (c.column == "label") wider.columns.push_back({std::string("metric.") + kSeeds, "seeds", 0});
     if (c.column == "perplexity") {
-      wider.columns.push_back({std::string("metric.") + kSpreadOfPerplexity, "sd over seeds", 3});
-      wider.columns.push_back({std::string("metric.") + kOverFullPrecision, "over full precision", 3});
+      wider.columns.push_back({std::string("metric.") + kSpreadOfPerplexity, kSdHeading, 3});
+      wider.columns.push_back({std::string("metric.") + kOverFullPrecision, kOverHeading, 3});
     }
-    if (c.column == "kl") wider.columns.push_back({std::string("metric.") + kSpreadOfKl, "KL sd over seeds", 4});
+    if (c.column == "kl") wider.columns.push_back({std::string("metric.") + kSpreadOfKl, std::string("KL ") + kSdHeading, 4});
   }
   Table table = make_report(merge_seeds(runs), wider);
   std::string caption = table.caption();
-  caption +=
-      "\nRows with several seeds are means over runs that differ in nothing else; sd is the standard deviation of such runs, "
-      "and "
-      "--each lists them. over full precision is paired window by window.";
+  const auto shown = [&](const std::string& part) {
+    return std::any_of(table.columns().begin(), table.columns().end(),
+                       [&](const Table::Column& c) { return c.name.find(part) != std::string::npos; }) ||
+           table.caption().find(part) != std::string::npos;  // a column that is equal in every row
+  };
+  caption += fmt::format("\nRows with several seeds are means over runs that differ in nothing else{}; --each lists them.{}",
+                         shown(kSdHeading) ? "; sd is the standard deviation of such runs" : "",
+                         shown(kOverHeading) ? " over full precision is paired window by window." : "");
   for (const Members& members : groups_of(runs)) {
     const bool alike = std::all_of(members.begin(), members.end(), [&](const SelectedRun* run) {
       return !complete(*run) || (short_commit(run->record->provenance) == short_commit(members[0]->record->provenance) &&

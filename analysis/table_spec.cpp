@@ -70,12 +70,18 @@ const std::vector<std::string>& table_column_names() {
                                               "metric.",
                                               "D",
                                               "gram_loss",
+                                              "groups",
+                                              "threshold_cut",
+                                              "percdamp",
+                                              "damping_retries",
+                                              "dead_columns",
                                               "excess_stored",
                                               "excess_paper",
                                               "paper_bits",
                                               "paper_weight_bits",
                                               "paper_scaling_bits",
                                               "stored_bits",
+                                              "matrices",
                                               "whole_model_bits",
                                               "file_mib",
                                               "peak_gib",
@@ -97,8 +103,8 @@ bool is_table_column(const std::string& name) {
 
 TableSpec default_table_spec() {
   TableSpec spec;
-  for (const char* name : {"label", "perplexity", "kl", "top1", "D", "paper_bits", "stored_bits", "whole_model_bits",
-                           "peak_gib", "device_gib", "seconds", "run"})
+  for (const char* name : {"label", "perplexity", "kl", "top1", "D", "gram_loss", "paper_bits", "stored_bits", "matrices",
+                           "whole_model_bits", "peak_gib", "device_gib", "seconds", "run"})
     spec.columns.push_back({name, "", -1});
   return spec;
 }

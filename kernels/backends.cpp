@@ -44,7 +44,8 @@ std::unique_ptr<Backend> make_backend(const std::string& name) {
   for (const Entry& e : entries())
     if (name == e.name) return e.make();
   const std::vector<std::string> names = backend_names();
-  const std::string near = nearest_name(name, names);
+  // "gpu" has more letters in common with cpu.
+  const std::string near = name == "gpu" || name == "nvidia" ? "cuda" : nearest_name(name, names);
   throw UserError("unknown backend '{}'; expected one of: {}{}", name, fmt::join(names, ", "),
                   near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
 }

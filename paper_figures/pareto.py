@@ -50,6 +50,8 @@ def read_run(path, label=None):
             if metric is None:
                 return None
             storage, provenance = f["storage"].attrs, f["provenance"].attrs
+            quantized, linear = (int(storage.get(k, 0)) for k in ("quantized_matrices", "linear_matrices"))  # absent before schema 2
+            partly = quantized < linear and not f.attrs["full_precision"]
             config = {text(c["path"]): text(c["value"]) for c in f["config/flat"][:]}
             return {
                 "seeds": tuple(config.get(s, "") for s in SEEDS),
@@ -65,6 +67,7 @@ def read_run(path, label=None):
                 "paper_bits": float(storage["paper_bits"]),
                 "stored_bits": float(storage["stored_bits"]),
                 "whole_model_bits": float(storage["whole_model_bits"]),
+                "matrices_quantized": f"{quantized} of {linear}" if partly else "",
                 "model": text(provenance["model_name"]) or text(provenance["model_path"]),
                 "model_digest": text(provenance["model_digest"]),
                 "model_note": text(provenance["model_note"]),
@@ -309,7 +312,7 @@ def caption_of(runs):
     return out
 
 
-COLUMNS = ["label", "runs", "perplexity", "stderr", "windows", "paper_bits", "stored_bits", "whole_model_bits", "full_precision", "numerics", "model",
+COLUMNS = ["label", "runs", "perplexity", "stderr", "windows", "paper_bits", "stored_bits", "whole_model_bits", "matrices_quantized", "full_precision", "numerics", "model",
            "model_digest", "text", "text_digest", "protocol", "run_key"]
 
 
@@ -333,6 +336,8 @@ def main():
     for r in runs:
         if r["numerics"] == "reference":
             r["label"] += "†"
+        if r["matrices_quantized"]:
+            r["label"] += f" ({r['matrices_quantized']} matrices)"
     if not runs:
         fail("no complete run with a perplexity among the files; expected at least one; run the sweep first")
     draw(runs, arguments.output, arguments.title)

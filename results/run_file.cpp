@@ -69,6 +69,10 @@ Fields<RoleBytes> fields(const RoleBytes*) { return {{"role", &RoleBytes::role},
 Fields<StorageSummary> fields(const StorageSummary*) {
   using S = StorageSummary;
   return {{"linear_weights", &S::linear_weights},
+          {"quantized_weights", &S::quantized_weights},
+          {"linear_matrices", &S::linear_matrices},
+          {"quantized_matrices", &S::quantized_matrices},
+          {"left_out_bytes", &S::left_out_bytes},
           {"stored_bits", &S::stored_bits},
           {"paper_weight_bits", &S::paper_weight_bits},
           {"paper_scaling_bits", &S::paper_scaling_bits},
@@ -90,6 +94,10 @@ Fields<MatrixRow> fields(const MatrixRow*) {
           {"stored_bits", &M::stored_bits},
           {"D", &M::d},
           {"gram_loss", &M::gram_loss},
+          {"percdamp", &M::percdamp},
+          {"damping_retries", &M::damping_retries},
+          {"dead_columns", &M::dead_columns},
+          {"threshold_cut", &M::threshold_cut},
           {"excess_stored", &M::excess_stored},
           {"excess_paper", &M::excess_paper},
           {"seconds", &M::seconds},
@@ -119,7 +127,8 @@ Fields<RunRecord> fields(const RunRecord*) {
           {"started", &R::started},
           {"finished", &R::finished},
           {"numerics", &R::numerics},
-          {"full_precision", &R::full_precision}};
+          {"full_precision", &R::full_precision},
+          {"resumed", &R::resumed}};
 }
 
 struct Text {

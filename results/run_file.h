@@ -1,12 +1,19 @@
 // A RunRecord as one immutable HDF5 file.
 //
-//   /                    attributes schema_version, run_key, status, complete, label, started, finished, numerics,
-//   full_precision /config              source, resolved (texts); flat (path, value, origin) /provenance          attributes;
-//   argv (argument), libraries (name, version) /metrics             task, metric, value, stderr, n, protocol /storage
-//   attributes linear_weights, stored_bits, paper_bits, ...; by_role (role, bytes) /matrices            a row each /timing
-//   stage, seconds, peak_bytes, device_peak_bytes /eval/<task>         nll, kl, top1: one float64 per window /trace/<matrix>
-//   arrays /timeline            stream, what, start_s, end_s (traced runs on a device) /failure   attributes exit_code, message
-//   (failed runs only)
+//   /                    attributes schema_version, run_key, status, complete, label, started, finished, numerics, full_precision,
+//                        resumed
+//   /config              source, resolved (texts); flat (path, value, origin)
+//   /provenance          attributes; argv (argument), libraries (name, version)
+//   /metrics             task, metric, value, stderr, n, protocol
+//   /storage             attributes linear_weights, stored_bits, paper_bits, ...; by_role (role, bytes)
+//   /matrices            a row each
+//   /timing              stage, seconds, peak_bytes, device_peak_bytes
+//   /eval/<task>         nll, kl, top1: one float64 per window
+//   /trace/<matrix>      arrays
+//   /timeline            stream, what, start_s, end_s (traced runs on a device)
+//   /failure             attributes exit_code, message (failed runs only)
+//
+// 8 (the bytes of by_role + left_out_bytes) / linear_weights = stored_bits.
 //
 // Tables are 1-D compound datasets with texts of fixed length, so pandas.DataFrame(f["matrices"][:]) is the table. A '/' in a
 // task or matrix name is written "%2F". A column that an older file lacks reads as its default, one that a reader does not know

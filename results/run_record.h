@@ -12,7 +12,8 @@
 namespace sage {
 
 inline constexpr double kNotMeasured = std::numeric_limits<double>::quiet_NaN();
-inline constexpr int64_t kRunSchemaVersion = 1;
+// 2: stored and paper bits are over all linear layers of the model; 1: over the quantized ones.
+inline constexpr int64_t kRunSchemaVersion = 2;
 
 // Names that report, compare and the figures look for in the metrics table.
 inline constexpr const char* kMetricPerplexity = "perplexity";
@@ -67,15 +68,19 @@ struct RoleBytes {
 };
 
 struct StorageSummary {
-  uint64_t linear_weights = 0;               // weights in quantized matrices
-  double stored_bits = kNotMeasured;         // payload bits of the packed file / linear_weights
-  double paper_weight_bits = kNotMeasured;   // by the paper's formula, per weight
+  uint64_t linear_weights = 0;               // weights of all linear layers (schema 1: of the quantized ones)
+  uint64_t quantized_weights = 0;            // of those that were quantized (schema 1: 0)
+  uint64_t linear_matrices = 0;              // linear layers of the model (schema 1: 0)
+  uint64_t quantized_matrices = 0;           // likewise
+  uint64_t left_out_bytes = 0;               // of linear layers that were not quantized; also in unquantized_bytes
+  double stored_bits = kNotMeasured;         // bits of the linear layers in the packed file / linear_weights
+  double paper_weight_bits = kNotMeasured;   // by the paper's formula, layers left out as they are stored, per weight
   double paper_scaling_bits = kNotMeasured;  // likewise
   double paper_bits = kNotMeasured;          // their sum
   double whole_model_bits = kNotMeasured;    // with embeddings, head and norms, per parameter of the model
   uint64_t file_bytes = 0;
   uint64_t metadata_bytes = 0;     // headers: file_bytes - payload
-  uint64_t unquantized_bytes = 0;  // embeddings, head, norms, biases
+  uint64_t unquantized_bytes = 0;  // embeddings, head, norms, biases, linear layers left out
 };
 
 struct MatrixRow {
@@ -88,7 +93,11 @@ struct MatrixRow {
   double paper_bits = kNotMeasured;
   double stored_bits = kNotMeasured;
   double d = kNotMeasured;              // column "D": ||W - decoded||^2 / ||W||^2
-  double gram_loss = kNotMeasured;      // the same weighted by the inputs' Gram, where calibration exists
+  double gram_loss = kNotMeasured;      // the same weighted by the inputs' Gram, where calibration exists (gram_loss.h)
+  double percdamp = kNotMeasured;       // damping used in the end, over the Gram's mean diagonal
+  double damping_retries = kNotMeasured;
+  double dead_columns = kNotMeasured;
+  double threshold_cut = kNotMeasured;  // where saliency was cut, in the searcher's unit
   double excess_stored = kNotMeasured;  // rate_excess(stored_bits, d)
   double excess_paper = kNotMeasured;
   double seconds = kNotMeasured;
@@ -138,6 +147,9 @@ struct RunRecord {
   std::string started, finished;    // ISO 8601, UTC
   std::string numerics = "packed";  // or "reference": decoded with FP32 parameters, which no file of this size holds
   bool full_precision = false;      // nothing was quantized: the line others are compared with
+  // Its seconds of quantization and calibration are sums over several processes: an earlier one was stopped, or left the folder. What
+  // a stopped process did not finish is not in them.
+  bool resumed = false;
 
   std::string config_source;    // as the user wrote it
   std::string config_resolved;  // canonical JSON, all defaults

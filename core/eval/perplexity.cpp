@@ -73,7 +73,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
   const FinalWeights final_weights = load_final(family, source);
   const std::vector<HeldMemory> held = hold(backend, final_weights);
   std::optional<Progress> progress;
-  if (options.progress) progress.emplace("evaluate", static_cast<double>(windows.count * config.layers), "window x block");
+  if (options.progress) progress.emplace(options.task, static_cast<double>(windows.count * config.layers), "window x block");
 
   Workspace workspace(backend);
   BackendMatrix hidden(backend, std::min(per_pass, windows.count) * p.window, config.hidden_size);
@@ -162,6 +162,8 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
   const std::string key = final_states_key(source, windows, backend);
   const LruFolder files = states_files(options);
   const std::string path = files.path(key);
+  EvalOptions as_reference = options;
+  as_reference.task += " (reference)";
   make_folders(files.folder());
   SafetensorsWriter writer;
   writer.set_metadata("key", sha256_hex(key));
@@ -170,7 +172,7 @@ FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& wind
   writer.set_metadata("protocol", windows.protocol.words());
   const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().embedding_width;
   writer.add(kStatesTensor, DType::kF32, {windows.count, rows, cols}, [&](const ByteSink& sink) {
-    run_windows(source, windows, backend, options, [&](int64_t, WeightView states) {
+    run_windows(source, windows, backend, as_reference, [&](int64_t, WeightView states) {
       const Matrix kept = to_host(backend, predicting(states, windows.protocol));
       sink(std::as_bytes(std::span(kept.data(), static_cast<size_t>(kept.size()))));
     });

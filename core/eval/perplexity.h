@@ -34,6 +34,7 @@ struct EvalOptions {
   std::string states_folder;                         // for final hidden states; "" = cache_folder()/eval
   uint64_t states_budget_bytes = uint64_t{4} << 30;  // of that folder: the least recently used go, none that is in use
   bool progress = true;                              // draw a progress line
+  std::string task = "evaluate";                     // what that line says is done
 };
 
 // Everything the final states depend on, as text: model, tokens, protocol, number of windows, backend.

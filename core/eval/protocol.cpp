@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "core/config/value.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
 
@@ -18,7 +19,7 @@ std::string Protocol::words() const {
                      first_scored, window - 1, bos_mode_name(bos), text_join_name(join), aggregate_name(aggregate));
 }
 
-Protocol find_protocol(const std::string& name) {
+Protocol find_protocol(const std::string& name, const std::string& what) {
   constexpr int64_t kShortest = 4, kLongest = int64_t{1} << 20;
   const size_t dash = name.rfind('-');
   const std::string kind = name.substr(0, dash), length = dash == std::string::npos ? "" : name.substr(dash + 1);
@@ -27,10 +28,11 @@ Protocol find_protocol(const std::string& name) {
   const auto [end, error] = std::from_chars(length.data(), length.data() + length.size(), p.window);
   const bool number = error == std::errc{} && end == length.data() + length.size() && length[0] != '0';
   if ((kind != "gptq" && kind != "llamacpp") || !number || p.window < kShortest || p.window > kLongest) {
+    std::string near = nearest_name(kind, {"gptq", "llamacpp"});
+    if (!near.empty()) near += fmt::format("-{}", number && p.window >= kShortest && p.window <= kLongest ? p.window : near == "gptq" ? 2048 : 512);
     throw UserError(
-        "protocol \"{}\": not known; expected gptq-2048, llamacpp-512, or either with another window of {} to {} tokens; "
-        "check the spelling",
-        name, kShortest, kLongest);
+        "{} \"{}\": not known; expected gptq-2048, llamacpp-512, or either with another window of {} to {} tokens; {}",
+        what, name, kShortest, kLongest, near.empty() ? "check the spelling" : fmt::format("did you mean '{}'?", near));
   }
   p.stride = p.window;
   if (kind == "llamacpp") {

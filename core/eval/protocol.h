@@ -47,8 +47,9 @@ struct Protocol {
 const char* bos_mode_name(BosMode mode);          // "text_start", "overwrite_first"
 const char* aggregate_name(Aggregate aggregate);  // "window_means", "targets"
 
-// "gptq-2048", "llamacpp-512", or either with another length of 4 to 2^20 tokens ("gptq-128"). UserError otherwise.
-Protocol find_protocol(const std::string& name);
+// "gptq-2048", "llamacpp-512", or either with another length of 4 to 2^20 tokens ("gptq-128"). UserError otherwise,
+// with the nearest name; `what` is what it calls the one it found.
+Protocol find_protocol(const std::string& name, const std::string& what = "protocol");
 std::vector<std::string> protocol_names_of_papers();  // the two standard ones
 
 // Token windows of one text, ready for the model.

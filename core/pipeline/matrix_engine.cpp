@@ -9,6 +9,7 @@
 #include "core/backend/memory.h"
 #include "core/pipeline/alternatives.h"
 #include "core/pipeline/column_coder.h"
+#include "core/pipeline/gram_loss.h"
 #include "core/pipeline/matrix_inputs.h"
 #include "core/pipeline/plane_store.h"
 #include "core/pipeline/segment_fitter.h"
@@ -232,6 +233,8 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   }
   const double n = static_cast<double>(w.size());
   result.relative_error = stats.moments.sq_sum > 0 ? backend.squared_distance(w, decoded.view()) / stats.moments.sq_sum : 0;
+  if (job.hessian != nullptr && job.hessian->gram().rows == w.cols)
+    if (const std::optional<double> loss = gram_loss(w, decoded.view(), job.hessian->gram(), backend)) trace.scalar("gram_loss", *loss);
   result.dequantized = std::move(decoded);
   result.salient_ratio = static_cast<double>(coder.mask().count()) / n;
   result.groups = coder.groups();
@@ -244,6 +247,7 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   trace.scalar("salient_ratio", result.salient_ratio);
   trace.scalar("groups", static_cast<double>(result.groups));
   trace.scalar("relative_error", result.relative_error);
+  result.outcome = outcome_of(trace);
   return result;
 }
 

@@ -17,6 +17,7 @@
 #include <string>
 
 #include "core/pipeline/layer_hessian.h"
+#include "core/pipeline/matrix_outcome.h"
 #include "core/pipeline/pipeline.h"
 #include "core/strategy/context.h"
 
@@ -41,6 +42,7 @@ struct MatrixResult {
   double salient_ratio = 0;
   int64_t groups = 0;          // largest over the segments
   int alternative = 0;
+  MatrixOutcome outcome;
   double seconds = 0;
 };
 
@@ -48,7 +50,7 @@ struct MatrixJob {
   WeightView weights;
   MatrixId id;
   uint64_t seed = 0;
-  const LayerHessian* hessian = nullptr;  // of the layer's inputs; needed by pipelines that calibrate
+  const LayerHessian* hessian = nullptr;  // of the layer's inputs; needed by pipelines that calibrate, and for gram_loss
   Trace* trace = nullptr;  // may be null
 };
 

@@ -39,9 +39,27 @@ void copy_side_files(const std::string& from, const std::string& to) {
   }
 }
 
+namespace {
+
+// The figures of an outcome, each with its name in the report.
+template <class Outcome, class F>
+void each_figure(Outcome& o, F use) {
+  use("gram_loss", o.gram_loss);
+  use("percdamp", o.percdamp);
+  use("damping_retries", o.damping_retries);
+  use("dead_columns", o.dead_columns);
+  use("threshold_cut", o.threshold_cut);
+}
+
+}  // namespace
+
 nlohmann::json write_matrix_report(const MatrixReport& m) {
-  return {{"relative_error", m.relative_error}, {"salient_ratio", m.salient_ratio}, {"groups", m.groups}, {"alternative", m.alternative},
+  nlohmann::json j = {{"relative_error", m.relative_error}, {"salient_ratio", m.salient_ratio}, {"groups", m.groups}, {"alternative", m.alternative},
           {"paper_weight_bits", m.storage.paper_weight_bits}, {"paper_scaling_bits", m.storage.paper_scaling_bits}, {"seconds", m.seconds}};
+  each_figure(m.outcome, [&](const char* name, const auto& figure) {
+    if (figure) j[name] = *figure;
+  });
+  return j;
 }
 
 void read_matrix_report(const nlohmann::json& j, MatrixReport& m) {
@@ -53,9 +71,32 @@ void read_matrix_report(const nlohmann::json& j, MatrixReport& m) {
     m.storage.paper_weight_bits = j.at("paper_weight_bits").get<double>();
     m.storage.paper_scaling_bits = j.at("paper_scaling_bits").get<double>();
     m.seconds = j.at("seconds").get<double>();
+    each_figure(m.outcome, [&](const char* name, auto& figure) {
+      if (j.contains(name)) figure = j.at(name).get<typename std::decay_t<decltype(figure)>::value_type>();
+    });
   } catch (const nlohmann::json::exception& e) {
     throw ResourceError("{}: its entry for {} cannot be read ({}); expected the numbers quantization left; the packed directory is damaged", kReportFile, m.name, e.what());
   }
+}
+
+nlohmann::json write_seconds(const QuantizeSeconds& s) {
+  return {{"quantize", s.quantize}, {"calibrate", s.calibrate}, {"resumed", s.resumed}};
+}
+
+QuantizeSeconds read_seconds(const nlohmann::json& report) {
+  QuantizeSeconds out;
+  try {
+    if (const auto it = report.find("seconds"); it != report.end()) {
+      out.quantize = it->at("quantize").get<double>();
+      out.calibrate = it->at("calibrate").get<double>();
+      out.resumed = it->at("resumed").get<bool>();
+    } else if (const auto matrices = report.find("matrices"); matrices != report.end()) {
+      for (const auto& m : *matrices) out.quantize += m.at("seconds").get<double>();
+    }
+  } catch (const nlohmann::json::exception& e) {
+    throw ResourceError("{}: its seconds cannot be read ({}); expected the numbers quantization left; the packed directory is damaged", kReportFile, e.what());
+  }
+  return out;
 }
 
 Matrix load_tensor_rows(const TensorFiles& files, const std::string& name, std::span<const int32_t> rows) {

@@ -32,6 +32,10 @@ void copy_side_files(const std::string& from, const std::string& to);
 nlohmann::json write_matrix_report(const MatrixReport& m);
 void read_matrix_report(const nlohmann::json& j, MatrixReport& m);  // ResourceError if it has the wrong shape
 
+nlohmann::json write_seconds(const QuantizeSeconds& seconds);
+// Of a report {"matrices": ..., "seconds": ...}; the sum of its matrices' own where it has none.
+QuantizeSeconds read_seconds(const nlohmann::json& report);
+
 Matrix load_tensor_rows(const TensorFiles& files, const std::string& name, std::span<const int32_t> rows);
 
 }  // namespace sage

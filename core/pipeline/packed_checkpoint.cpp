@@ -45,18 +45,16 @@ std::string stem_of(const std::string& tensor) {
   return tensor.size() > kSuffix.size() && tensor.ends_with(kSuffix) ? tensor.substr(0, tensor.size() - kSuffix.size()) : tensor;
 }
 
-double weighted(const std::vector<MatrixReport>& matrices, double (*value)(const MatrixReport&)) {
-  double sum = 0, weights = 0;
-  for (const MatrixReport& m : matrices) {
-    sum += value(m) * static_cast<double>(m.storage.weights);
-    weights += static_cast<double>(m.storage.weights);
-  }
-  return weights > 0 ? sum / weights : 0;
+double total(const std::vector<MatrixReport>& matrices, double (*value)(const MatrixReport&)) {
+  double sum = 0;
+  for (const MatrixReport& m : matrices) sum += value(m) * static_cast<double>(m.storage.weights);
+  return sum;
 }
+double per_weight(double sum, int64_t weights) { return weights > 0 ? sum / static_cast<double>(weights) : 0; }
 
 }  // namespace
 
-int64_t PackedReport::linear_weights() const {
+int64_t PackedReport::quantized_weights() const {
   int64_t n = 0;
   for (const MatrixReport& m : matrices) n += m.storage.weights;
   return n;
@@ -68,20 +66,22 @@ std::map<Role, uint64_t> PackedReport::roles() const {
   return out;
 }
 double PackedReport::stored_bits() const {
-  return weighted(matrices, [](const MatrixReport& m) { return m.storage.stored_bits(); });
+  uint64_t bytes = left_out_bytes;
+  for (const MatrixReport& m : matrices) bytes += m.storage.total_bytes();
+  return per_weight(8.0 * static_cast<double>(bytes), linear_weights());
 }
 double PackedReport::paper_weight_bits() const {
-  return weighted(matrices, [](const MatrixReport& m) { return m.storage.paper_weight_bits; });
+  return per_weight(total(matrices, [](const MatrixReport& m) { return m.storage.paper_weight_bits; }) + 8.0 * static_cast<double>(left_out_bytes),
+                    linear_weights());
 }
 double PackedReport::paper_scaling_bits() const {
-  return weighted(matrices, [](const MatrixReport& m) { return m.storage.paper_scaling_bits; });
+  return per_weight(total(matrices, [](const MatrixReport& m) { return m.storage.paper_scaling_bits; }), linear_weights());
 }
 double PackedReport::relative_error() const {
-  return weighted(matrices, [](const MatrixReport& m) { return m.relative_error; });
+  return per_weight(total(matrices, [](const MatrixReport& m) { return m.relative_error; }), quantized_weights());
 }
 double PackedReport::whole_model_bits() const {
-  const double weights = static_cast<double>(linear_weights() + unquantized_weights);
-  return weights > 0 ? 8.0 * static_cast<double>(file_bytes) / weights : 0;
+  return per_weight(8.0 * static_cast<double>(file_bytes), quantized_weights() + unquantized_weights);
 }
 
 bool is_packed(const std::string& folder) {
@@ -187,7 +187,11 @@ PackedReport PackedSource::report() const {
   PackedReport out;
   json measured = json::object();
   const std::string path = folder_ + "/" + kReportFile;
-  if (fs::exists(path)) measured = read_json(path).value("matrices", json::object());
+  if (fs::exists(path)) {
+    const json kept = read_json(path);
+    measured = kept.value("matrices", json::object());
+    out.seconds = read_seconds(kept);
+  }
   uint64_t plane_bytes = 0;
   for (const auto& [name, site] : sites_) {
     MatrixReport m;
@@ -215,6 +219,13 @@ PackedReport PackedSource::report() const {
       out.unquantized_bytes += place.tensor->bytes();
       out.unquantized_weights += place.tensor->elements();
     }
+  for (const LinearSite& site : linear_sites(find_family(config_), config_)) {
+    if (sites_.count(site.name) > 0) continue;
+    const TensorInfo& tensor = *files_.at(site.name).tensor;
+    ++out.left_out_matrices;
+    out.left_out_bytes += tensor.bytes();
+    out.left_out_weights += tensor.elements();
+  }
   if (plane_bytes + out.unquantized_bytes + out.metadata_bytes != out.file_bytes)
     throw ResourceError("{}: roles, unquantized tensors and metadata add up to {} bytes, the file has {}; expected equality; the packed file is damaged",
                         folder_, plane_bytes + out.unquantized_bytes + out.metadata_bytes, out.file_bytes);

@@ -35,21 +35,39 @@ struct MatrixReport {
   double salient_ratio = 0;
   int64_t groups = 0;
   int alternative = 0;
+  MatrixOutcome outcome;
   double seconds = 0;
 };
 
+// Of all processes that worked on a packed directory; work that a killed one did not finish is in none of them.
+struct QuantizeSeconds {
+  double quantize = 0;
+  double calibrate = 0;   // forward passes and Grams
+  bool resumed = false;   // a part was taken over from an earlier process
+};
+
 // The ledger of a packed file. Payload bytes by role + unquantized bytes + metadata bytes == file bytes, to the byte.
+//
+// Stored and paper bits are over the weights of all linear layers of the model: one that include and exclude left out counts with the
+// bits it is stored in (16, or 32 for F32), in both, since no formula makes it cheaper than it is. D is over the quantized ones alone:
+// the others have none.
 struct PackedReport {
   std::vector<MatrixReport> matrices;
   uint64_t file_bytes = 0;
   uint64_t metadata_bytes = 0;     // safetensors length field and JSON header
-  uint64_t unquantized_bytes = 0;  // embeddings, head, norms, biases
+  uint64_t unquantized_bytes = 0;  // embeddings, head, norms, biases, linear layers left out
   int64_t unquantized_weights = 0;
+  int64_t left_out_matrices = 0;   // linear layers that were not quantized; their bytes and weights are in the two above, too
+  uint64_t left_out_bytes = 0;
+  int64_t left_out_weights = 0;
+  QuantizeSeconds seconds;         // as the directory's report has them
 
-  int64_t linear_weights() const;
+  int64_t quantized_weights() const;
+  int64_t linear_weights() const { return quantized_weights() + left_out_weights; }
+  int64_t linear_matrices() const { return static_cast<int64_t>(matrices.size()) + left_out_matrices; }
   std::map<Role, uint64_t> roles() const;
-  double stored_bits() const;         // payload of the linear layers over their weights
-  double paper_weight_bits() const;   // weighted over matrices
+  double stored_bits() const;         // bytes of the linear layers over their weights
+  double paper_weight_bits() const;   // the formula, and left-out layers as stored, over the same weights
   double paper_scaling_bits() const;
   double paper_bits() const { return paper_weight_bits() + paper_scaling_bits(); }
   double whole_model_bits() const;    // file bytes over all weights, embeddings and head included

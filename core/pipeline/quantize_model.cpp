@@ -19,7 +19,7 @@ namespace {
 using nlohmann::json;
 
 constexpr const char* kFingerprintKey = "fingerprint";
-constexpr const char* kReportKey = "report";
+constexpr const char* kReportKey = "layer_report";  // {matrices, seconds}, as in sage_report.json
 
 std::string plane_tensor(const std::string& matrix, const std::string& plane) {
   constexpr size_t kSuffix = sizeof(".weight") - 1;
@@ -80,6 +80,7 @@ class BlockHessians {
 
 void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& sites, const std::string& path, const std::string& fingerprint,
                     CalibrationPass* pass, Progress& progress) {
+  const double layer_started = now_seconds(), calibrated_before = pass == nullptr ? 0 : pass->seconds();
   SafetensorsWriter writer;
   std::vector<QuantizedMatrix> keep;
   keep.reserve(sites.size());
@@ -88,10 +89,10 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
   });
   json report = json::object();
   for (const LinearSite& site : sites) {
-    const double started = now_seconds();
     Trace trace(job.trace);
+    const LayerHessian* hessian = hessians.of(site);  // may run the model, whose blocks are spans of their own, and whose time is too
+    const double started = now_seconds();
     const Matrix w = job.source.load_linear(site.name);
-    const LayerHessian* hessian = hessians.of(site);  // may run the model, whose blocks are spans of their own
     const auto span = job.backend.span(site.name);
     MatrixResult r = quantize_matrix(job.factory, {.weights = w.view(), .id = {site.layer, site.name}, .seed = job.seed, .hessian = hessian, .trace = &trace}, job.backend);
     job.source.release(site.name);
@@ -105,8 +106,11 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     m.salient_ratio = r.salient_ratio;
     m.groups = r.groups;
     m.alternative = r.alternative;
+    m.outcome = r.outcome;
     m.seconds = now_seconds() - started;
     report[site.name] = write_matrix_report(m);
+    log_debug("{}: D {:.5f}{}, {:.2f} s", m.name, m.relative_error, m.outcome.gram_loss ? fmt::format(", Gram loss {:.5f}", *m.outcome.gram_loss) : "",
+              m.seconds);
     keep.push_back(std::move(r.packed));
     for (const StoredPlane& p : keep.back().planes) {
       DType dtype = DType::kU8;
@@ -117,9 +121,14 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     progress.advance(static_cast<double>(w.size()) * 1e-6, site.name);
   }
   writer.set_metadata(kFingerprintKey, fingerprint);
-  writer.set_metadata(kReportKey, report.dump());
+  QuantizeSeconds seconds;
+  seconds.calibrate = pass == nullptr ? 0 : pass->seconds() - calibrated_before;
+  seconds.quantize = now_seconds() - layer_started - seconds.calibrate;
+  writer.set_metadata(kReportKey, json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump());
   writer.write(path);
 }
+
+json report_of(const SafetensorsFile& layer) { return json::parse(layer.metadata().at(kReportKey)); }
 
 // The planes of a matrix as its block's finished file holds them.
 QuantizedMatrix planes_of(const SafetensorsFile& file, const LinearSite& site) {
@@ -170,7 +179,9 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
       log_info("{}: is complete already", out);
       std::error_code none_left;
       fs::remove_all(out + ".work", none_left);  // of a run killed behind its last step
-      return PackedSource(out, job.registries, job.backend).report();
+      PackedReport complete = PackedSource(out, job.registries, job.backend).report();
+      complete.seconds.resumed = true;
+      return complete;
     }
     throw UserError("{}: exists and holds something else; expected a new folder, or one left by the same run; choose another -o or remove it", out);
   }
@@ -192,6 +203,8 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
 
   if (layers.empty()) throw UserError("quantize: include and exclude leave no matrix; expected at least one; see `sageptq check`");
 
+  const double started = now_seconds();
+  QuantizeSeconds earlier;  // of processes before this one
   const std::string work = out + ".work";
   make_folders(work);
   Progress progress("quantize", total, "million weights");
@@ -210,6 +223,10 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
     std::unique_ptr<SafetensorsFile> part = finished_layer(path, unfinished);
     if (part) {
       for (const LinearSite& s : sites) progress.advance(static_cast<double>(s.rows * s.cols) * 1e-6, "resumed");
+      const QuantizeSeconds kept = read_seconds(report_of(*part));
+      earlier.quantize += kept.quantize;
+      earlier.calibrate += kept.calibrate;
+      earlier.resumed = true;
     } else {
       quantize_layer(job, sites, path, unfinished, pass ? &*pass : nullptr, progress);
       part = std::make_unique<SafetensorsFile>(path);
@@ -218,7 +235,6 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
     parts.push_back(std::move(part));
   }
   progress.finish();
-  if (pass && job.calibration_seconds != nullptr) *job.calibration_seconds = pass->seconds();
 
   FolderInProgress folder(out);
   SafetensorsWriter writer;
@@ -235,7 +251,7 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
         file->release(*tensor);
       });
     }
-    report.update(json::parse(part->metadata().at(kReportKey)));
+    report.update(report_of(*part).at("matrices"));
   }
   for (const auto& [name, place] : job.source.tensor_files().places()) {
     if (quantized.count(name) > 0) continue;
@@ -261,7 +277,11 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
                                                     {"samples_digest", job.calibration->samples.digest}};
   if (!job.run_key.empty()) config["quantization_config"]["run_key"] = job.run_key;
   write_file_atomically(folder.path() + "/config.json", config.dump(2) + "\n");
-  write_file_atomically(folder.path() + "/" + kReportFile, json{{"matrices", report}}.dump(1) + "\n");
+  QuantizeSeconds seconds = earlier;
+  const double calibrated = pass ? pass->seconds() : 0;
+  seconds.calibrate += calibrated;
+  seconds.quantize += now_seconds() - started - calibrated;
+  write_file_atomically(folder.path() + "/" + kReportFile, json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump(1) + "\n");
   copy_side_files(job.source.folder(), folder.path());
   folder.commit();
   parts.clear();

@@ -27,7 +27,6 @@ struct QuantizeModelJob {
   // Sees each matrix after it was quantized in this call (not those a former call left behind).
   std::function<void(const MatrixReport&, const Trace&)> observe;
   const CalibrationJob* calibration = nullptr;  // required by pipelines that calibrate, ignored by others
-  double* calibration_seconds = nullptr;        // set to the time spent in forward passes and Grams, if given
   // Names the program: finished layers and Grams behind quantized layers that another build left are not taken up, since a
   // component under work changes without its version.
   std::string build{};
@@ -39,7 +38,7 @@ struct QuantizeModelJob {
 std::string fingerprint_text(const QuantizeModelJob& job);
 std::string quantization_fingerprint(const QuantizeModelJob& job);
 
-// Returns the ledger of OUT. If OUT already holds the same fingerprint it is read, not made again; if it holds anything else
+// Returns the ledger of OUT; its seconds are those of every process that worked on it. If OUT already holds the same fingerprint it is read, not made again; if it holds anything else
 // that is a UserError.
 PackedReport quantize_model(const QuantizeModelJob& job);
 

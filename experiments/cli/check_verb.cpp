@@ -1,8 +1,12 @@
 // sageptq check: everything that can be wrong with an experiment, before anything runs.
 #include <fmt/format.h>
 
+#include <optional>
+
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/expand.h"
+#include "experiments/engine/matrix_patterns.h"
+#include "experiments/engine/runner.h"
 
 namespace sage {
 namespace po = boost::program_options;
@@ -13,11 +17,27 @@ void print_points(const Expansion& e) {
     fmt::print("  {}\n", p.label);
 }
 
+// Patterns are about a model: without one, nothing can be said of them.
+void check_selection(const Expansion& e) {
+  for (const Point& p : e.points) {
+    if (p.experiment.exclude.empty() && p.experiment.include == std::vector<std::string>{"*"}) continue;
+    std::optional<CheckpointSource> model;
+    try {
+      model.emplace(resolve_model_path(p.experiment.model_path));
+    } catch (const ResourceError& error) {
+      fmt::print(stderr, "note: include and exclude were not held against the model ({})\n", error.what());
+      return;
+    }
+    check_patterns(p.experiment, *model);
+  }
+}
+
 void check(const Program& program, const std::string& file, const std::vector<std::string>& overrides, bool all,
            const std::string& format) {
   const Expansion e = expand(file, overrides, program.registries);
   for (const std::string& note : e.notes)
     fmt::print(stderr, "note: {}\n", note);
+  check_selection(e);
   if (format == "json") {
     std::string text;
     for (const Point& p : e.points)

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <boost/program_options/errors.hpp>
 #include <boost/program_options/parsers.hpp>
+#include <boost/program_options/value_semantic.hpp>
 #include <charconv>
 #include <sstream>
+#include <typeinfo>
 
 #include "core/config/value.h"
 
@@ -49,6 +51,30 @@ std::string did_you_mean(const std::string& word, const std::vector<std::string>
 
 [[noreturn]] void fail(const std::string& verb, const std::string& what) {
   throw UserError("{}: {}; see `sageptq help {}`", verb, what, verb);
+}
+
+// "" if the text is a number of this type, else what was expected. Boost reads -4 as a large unsigned number.
+std::string expected_number(const std::type_info& type, const std::string& text) {
+  const auto whole = [&](auto value) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return error == std::errc() && end == text.data() + text.size() && !text.empty();
+  };
+  if (type == typeid(int)) return whole(int{}) ? "" : "a whole number";
+  if (type == typeid(int64_t)) return whole(int64_t{}) ? "" : "a whole number";
+  if (type == typeid(uint64_t)) return whole(uint64_t{}) ? "" : "a whole number of at least 0";
+  if (type == typeid(double)) return is_number(text) ? "" : "a number";
+  return "";
+}
+
+void check_numbers(const po::parsed_options& parsed, const VerbOptions& options, const std::string& verb) {
+  for (const auto& o : parsed.options) {
+    const po::option_description* known = o.unregistered ? nullptr : options.description.find_nothrow(o.string_key, false);
+    const auto* typed = known == nullptr ? nullptr : dynamic_cast<const po::typed_value_base*>(known->semantic().get());
+    if (typed == nullptr) continue;
+    for (const std::string& text : o.value)
+      if (const std::string expected = expected_number(typed->value_type(), text); !expected.empty())
+        fail(verb, fmt::format("option '--{}': found '{}'; expected {}", o.string_key, text, expected));
+  }
 }
 
 }  // namespace
@@ -135,6 +161,7 @@ po::variables_map parse_verb_options(const Verb& verb, const std::vector<std::st
                fmt::format("option '{0}' needs a value; found the option '{1}'; write {0}={1} if it is meant as the value",
                            o.original_tokens[0], o.original_tokens[i]));
     }
+    check_numbers(parsed, options, verb.name);
     po::store(parsed, map);
     po::notify(map);
   } catch (const po::unknown_option& e) {

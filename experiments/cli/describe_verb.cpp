@@ -7,6 +7,7 @@
 #include "experiments/cli/catalogue.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/experiment.h"
+#include "experiments/engine/matrix_patterns.h"
 
 namespace sage {
 namespace po = boost::program_options;
@@ -34,6 +35,20 @@ void print_pipeline(const Registries& registries) {
              t.render(TableFormat::kText), parameter_table(pipeline_parameters()).render(TableFormat::kText));
 }
 
+void print_experiment() {
+  fmt::print("experiment\n  A YAML file: these keys, the sections below, `extends` (a preset or a file, or a list of them) and `sweep`.\n");
+  for (const auto& [section, params] : experiment_parameters()) {
+    if (section == "pipeline") continue;
+    if (section != "experiment") fmt::print("\n{}{}\n", section, section == "eval" ? ": a list; each entry has" : "");
+    fmt::print("\n{}", parameter_table(params).render(TableFormat::kText));
+  }
+  fmt::print("\npipeline: see `sageptq describe pipeline`.\n\n"
+             "Patterns of include and exclude are {}. A linear layer is quantized if one of include matches it and none of\n"
+             "exclude; embeddings, output head, norms and biases never are. Layers left as they are count in stored and paper bits with\n"
+             "the bits they are stored in.\n",
+             kPatternLanguage);
+}
+
 bool describe(const Registries& registries, const std::string& name) {
   bool found = false;
   const auto next = [&found] {
@@ -58,7 +73,8 @@ bool describe(const Registries& registries, const std::string& name) {
   for (const auto& [section, params] : experiment_parameters())
     if (section == name && section != "pipeline") {
       next();
-      fmt::print("{}\n\n{}", section, parameter_table(params).render(TableFormat::kText));
+      if (section == "experiment") print_experiment();
+      else fmt::print("{}\n\n{}", section, parameter_table(params).render(TableFormat::kText));
     }
   const std::vector<std::string> kinds = catalogue_kinds(registries);
   if (!found && std::find(kinds.begin(), kinds.end(), name) != kinds.end()) {
@@ -79,13 +95,14 @@ Verb describe_verb() {
     o.add_options()(
         "name", po::value<std::string>()->required(),
         "a component (`fixed`, or `grouping/fixed` where kinds share a name), a preset, or one of: experiment, model, "
-        "eval, pipeline");
+        "eval, calibration, pipeline");
     p.add("name", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
     const std::string name = m["name"].as<std::string>();
     if (describe(program.registries, name)) return ExitCode::kDone;
-    std::vector<std::string> names = {"experiment", "model", "eval", "pipeline"};
+    std::vector<std::string> names;
+    for (const auto& section : experiment_parameters()) names.push_back(section.first);
     for (const ComponentInfo& c : program.registries.all())
       names.push_back(c.name);
     for (const PresetInfo& p : list_presets())

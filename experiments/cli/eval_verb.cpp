@@ -98,10 +98,9 @@ std::string as_table(const PerplexityResult& r, const TokenWindows& w, const Nam
 
 ExitCode run(const Program& program, const po::variables_map& given) {
   const TableFormat format = parse_table_format(given["format"].as<std::string>());
-  const Protocol protocol = find_protocol(given["protocol"].as<std::string>());
-  const int64_t limit = given["windows"].as<int64_t>();
+  const Protocol protocol = protocol_option(given);
+  const int64_t limit = windows_option(given);
   const int64_t budget_mib = given["memory"].as<int64_t>();
-  if (limit < 0) throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", limit);
   if (budget_mib < 1 || budget_mib > (1 << 20))
     throw UserError("--memory: found {}; expected 1 to 1048576 MiB; e.g. --memory 1024", budget_mib);
   const std::unique_ptr<Backend> backend = make_backend(device_option(given));

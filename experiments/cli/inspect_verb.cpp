@@ -30,15 +30,27 @@ nlohmann::json to_json(const PackedReport& r, const std::string& folder) {
                       {"paper_weight_bits", r.paper_weight_bits()},
                       {"paper_scaling_bits", r.paper_scaling_bits()},
                       {"linear_weights", r.linear_weights()},
+                      {"quantized_weights", r.quantized_weights()},
+                      {"linear_matrices", r.linear_matrices()},
+                      {"quantized_matrices", r.matrices.size()},
+                      {"left_out_bytes", r.left_out_bytes},
                       {"file_bytes", r.file_bytes},
                       {"metadata_bytes", r.metadata_bytes},
                       {"unquantized_bytes", r.unquantized_bytes},
                       {"relative_error", number(r.relative_error())},
                       {"roles", roles_json(r.roles())}};
-  for (const MatrixReport& m : r.matrices)
+  for (const MatrixReport& m : r.matrices) {
     j["matrices"].push_back({{"name", m.name}, {"layer", m.layer}, {"shape", {m.rows, m.cols}}, {"relative_error", number(m.relative_error)},
                              {"stored_bits", m.storage.stored_bits()}, {"paper_bits", m.storage.paper_bits()}, {"salient_ratio", m.salient_ratio},
                              {"groups", m.groups}, {"alternative", m.alternative}, {"roles", roles_json(m.storage.bytes)}});
+    nlohmann::json& entry = j["matrices"].back();
+    const MatrixOutcome& o = m.outcome;
+    if (o.gram_loss) entry["gram_loss"] = number(*o.gram_loss);
+    if (o.percdamp) entry["percdamp"] = number(*o.percdamp);
+    if (o.damping_retries) entry["damping_retries"] = *o.damping_retries;
+    if (o.dead_columns) entry["dead_columns"] = *o.dead_columns;
+    if (o.threshold_cut) entry["threshold_cut"] = number(*o.threshold_cut);
+  }
   return j;
 }
 
@@ -78,11 +90,13 @@ Verb inspect_verb() {
     const std::map<Role, uint64_t> roles = r.roles();
     for (Role role : all_roles())
       if (const auto it = roles.find(role); it != roles.end() && it->second > 0) row(role_name(role), it->second);
-    row("unquantized tensors", r.unquantized_bytes);
+    if (r.left_out_bytes > 0) row("linear layers left as they are", r.left_out_bytes);
+    row("other unquantized tensors", r.unquantized_bytes - r.left_out_bytes);
     row("metadata", r.metadata_bytes);
     row("file", r.file_bytes);
-    t.set_caption(fmt::format("{}: {:.3f} paper bits, {:.3f} stored bits per linear weight; {:.3f} bits per weight of the whole model; D {:.4g}", folder, r.paper_bits(),
-                              r.stored_bits(), r.whole_model_bits(), r.relative_error()));
+    t.set_caption(fmt::format("{}: {:.3f} paper bits, {:.3f} stored bits per linear weight; {:.3f} bits per weight of the whole model; D {:.4g}{}", folder, r.paper_bits(),
+                              r.stored_bits(), r.whole_model_bits(), r.relative_error(),
+                              r.left_out_matrices > 0 ? fmt::format("; {} of {} matrices quantized, D of these", r.matrices.size(), r.linear_matrices()) : ""));
     fmt::print("{}", t.render(format));
     return ExitCode::kDone;
   };

@@ -114,6 +114,7 @@ Verb matrix_verb() {
                           {"groups", r.groups},
                           {"alternative", r.alternative},
                           {"numerics", factory.numerics() == Numerics::kPacked ? "packed" : "reference"},
+                          {"gram_loss", r.outcome.gram_loss ? number(*r.outcome.gram_loss) : nlohmann::json(nullptr)},
                           {"seconds", r.seconds},
                           {"choices", trace.scalars()}};
       for (Role role : all_roles())
@@ -121,9 +122,20 @@ Verb matrix_verb() {
       fmt::print("{}\n", j.dump(2));
       return ExitCode::kDone;
     }
-    Table t({{"method"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"excess stored", true}, {"salient %", true, 2}, {"groups", true, 0}, {"seconds", true}});
-    t.add_row({m["method"].as<std::string>(), d, r.storage.paper_bits(), r.storage.stored_bits(), std::isfinite(audit) ? Table::Cell(r.storage.stored_bits() - audit) : Table::Cell(),
-               100 * r.salient_ratio, static_cast<double>(r.groups), r.seconds});
+    std::vector<Table::Column> columns = {{"method"}, {"D", true, 5}};
+    std::vector<Table::Cell> row = {m["method"].as<std::string>(), d};
+    if (r.outcome.gram_loss) {
+      columns.push_back({"Gram loss", true, 5});
+      row.push_back(*r.outcome.gram_loss);
+    }
+    for (const Table::Column& c : std::initializer_list<Table::Column>{{"paper bits", true}, {"stored bits", true}, {"excess stored", true}, {"salient %", true, 2}, {"groups", true, 0}, {"seconds", true}})
+      columns.push_back(c);
+    for (const Table::Cell& c : std::initializer_list<Table::Cell>{r.storage.paper_bits(), r.storage.stored_bits(),
+                                                                   std::isfinite(audit) ? Table::Cell(r.storage.stored_bits() - audit) : Table::Cell(),
+                                                                   100 * r.salient_ratio, static_cast<double>(r.groups), r.seconds})
+      row.push_back(c);
+    Table t(columns);
+    t.add_row(std::move(row));
     std::string roles;
     for (Role role : all_roles())
       if (const auto it = r.storage.bytes.find(role); it != r.storage.bytes.end() && it->second > 0)

@@ -1,5 +1,6 @@
 #include "experiments/cli/options.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/pipeline/pipeline_config.h"
@@ -7,6 +8,25 @@
 
 namespace sage {
 namespace po = boost::program_options;
+
+namespace {
+
+// A slot that is spelled otherwise is not among the experiment's own keys, which a later error would name.
+void check_spelling(const std::string& text, const std::string& first) {
+  std::vector<std::string> keys = {"extends", "sweep"}, slots = {"coder"};
+  for (const auto& [section, params] : experiment_parameters()) {
+    keys.push_back(section);
+    if (section == "experiment")
+      for (const ParamInfo& p : params) keys.push_back(p.name);
+  }
+  if (std::find(keys.begin(), keys.end(), first) != keys.end() || !nearest_name(first, keys).empty()) return;
+  for (const PipelineSlot& s : pipeline_slots()) slots.push_back(s.path);
+  for (const ParamInfo& p : pipeline_parameters()) slots.push_back(p.name);
+  if (const std::string near = nearest_name(first, slots); !near.empty())
+    throw UserError("--set {}: unknown key '{}'; expected one of the experiment or of its pipeline; did you mean '{}'?", text, first, near);
+}
+
+}  // namespace
 
 std::vector<std::string> pipeline_overrides(const po::variables_map& m) {
   std::vector<std::string> out;
@@ -16,6 +36,7 @@ std::vector<std::string> pipeline_overrides(const po::variables_map& m) {
     bool slot = first == "coder";
     for (const PipelineSlot& s : pipeline_slots()) slot |= first == s.path;
     for (const ParamInfo& p : pipeline_parameters()) slot |= first == p.name;
+    if (!slot) check_spelling(text, first);
     out.push_back(slot ? "pipeline." + text : text);
   }
   return out;
@@ -34,7 +55,8 @@ void add_experiment_options(po::options_description& o) {
       "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. pipeline.quantizer.bits=3; repeatable")(
       "text", po::value<std::string>(), "text to evaluate on: a name (default, wikitext2) or a file")(
       "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(), "windows to score; 0 = the whole text")(
-      "seed", po::value<uint64_t>(), "random seed")(
+      "kl", "also the divergence from the full-precision model; --text, --protocol, --windows and --kl change every entry of the experiment's eval")(
+      "seed", po::value<int64_t>(), "random seed")(
       "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store")(
       "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   add_device_option(o);
@@ -43,16 +65,29 @@ void add_experiment_options(po::options_description& o) {
 std::vector<std::string> experiment_overrides(const po::variables_map& m) {
   std::vector<std::string> out = pipeline_overrides(m);
   if (m.count("model") > 0) out.push_back("model.path=" + std::filesystem::absolute(m["model"].as<std::string>()).string());
-  if (m.count("seed") > 0) out.push_back("seed=" + std::to_string(m["seed"].as<uint64_t>()));
-  // One evaluation replaces the file's list when any of its parts is given on the command line.
-  if (m.count("text") + m.count("protocol") + m.count("windows") > 0) {
-    std::string eval = "eval=[{kl: true";
-    if (m.count("protocol") > 0) eval += ", protocol: '" + m["protocol"].as<std::string>() + "'";
-    if (m.count("text") > 0) eval += ", text: '" + m["text"].as<std::string>() + "'";
-    if (m.count("windows") > 0) eval += ", windows: " + std::to_string(m["windows"].as<int64_t>());
-    out.push_back(eval + "}]");
+  if (m.count("seed") > 0) {
+    const int64_t seed = m["seed"].as<int64_t>();
+    if (seed < 0) throw UserError("--seed: found {}; expected a whole number of at least 0; e.g. --seed 1", seed);
+    out.push_back("seed=" + std::to_string(seed));
   }
   return out;
+}
+
+Protocol protocol_option(const po::variables_map& m) { return find_protocol(m["protocol"].as<std::string>(), "--protocol"); }
+
+int64_t windows_option(const po::variables_map& m) {
+  const int64_t windows = m["windows"].as<int64_t>();
+  if (windows < 0) throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", windows);
+  return windows;
+}
+
+EvalOverrides evaluation_overrides(const po::variables_map& m) {
+  EvalOverrides o;
+  if (m.count("protocol") > 0) o.protocol = protocol_option(m).name;
+  if (m.count("text") > 0) o.text = m["text"].as<std::string>();
+  if (m.count("windows") > 0) o.windows = windows_option(m);
+  if (m.count("kl") > 0) o.kl = true;
+  return o;
 }
 
 RunnerOptions runner_options(const Program& program, const po::variables_map& m) {

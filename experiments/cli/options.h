@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "core/eval/protocol.h"
 #include "experiments/cli/verb.h"
+#include "experiments/engine/eval_overrides.h"
 
 namespace sage {
 
@@ -21,10 +23,14 @@ std::vector<std::string> pipeline_overrides(const boost::program_options::variab
 void add_device_option(boost::program_options::options_description& o);
 std::string device_option(const boost::program_options::variables_map& m);
 
-// experiment (positional), --model, --set, --text, --protocol, --windows, --seed, --device, --store, --format.
+// experiment (positional), --model, --set, --text, --protocol, --windows, --kl, --seed, --device, --store, --format.
 void add_experiment_options(boost::program_options::options_description& o);
 // --set and the short forms (--model DIR = --set model.path=DIR, ...) in the order they apply.
 std::vector<std::string> experiment_overrides(const boost::program_options::variables_map& m);
+// --text, --protocol, --windows, --kl, checked; errors speak of these options.
+EvalOverrides evaluation_overrides(const boost::program_options::variables_map& m);
+Protocol protocol_option(const boost::program_options::variables_map& m);
+int64_t windows_option(const boost::program_options::variables_map& m);
 RunnerOptions runner_options(const Program& program, const boost::program_options::variables_map& m);
 
 }  // namespace sage

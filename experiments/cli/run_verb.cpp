@@ -33,7 +33,10 @@ Verb run_verb() {
   v.run = [](const Program& program, const po::variables_map& m) {
     std::vector<std::string> overrides = experiment_overrides(m);
     if (m.count("trace") > 0) overrides.push_back("trace=true");
-    const Experiment e = resolve_experiment(m["experiment"].as<std::string>(), overrides, program.registries);
+    Experiment e = resolve_experiment(m["experiment"].as<std::string>(), overrides, program.registries);
+    std::vector<std::string> notes;
+    override_evaluations(e, evaluation_overrides(m), notes);
+    for (const std::string& note : notes) log_info("note: {}", note);
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
     const std::string out = m.count("output") > 0 ? m["output"].as<std::string>() : "";
     RunnerOptions runner_settings = runner_options(program, m);

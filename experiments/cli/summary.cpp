@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "experiments/engine/provenance.h"
+#include "results/coverage.h"
 
 namespace sage {
 namespace {
@@ -24,11 +26,17 @@ const MetricRow* find_metric(const RunRecord& record, const std::string& metric)
 }
 
 void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
-  Table t({{"run"}, {"perplexity", true, 2}, {"KL", true, 4}, {"top-1 %", true, 1}, {"D", true, 4}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true},
-           {"seconds", true, 1}});
+  std::vector<Table::Column> columns = {{"run"}, {"perplexity", true, 2}, {"KL", true, 4}, {"top-1 %", true, 1}, {"D", true, 4}, {"paper bits", true},
+                                        {"stored bits", true}, {"whole-model bits", true}};
+  const bool partial = std::any_of(records.begin(), records.end(), [](const RunRecord& r) { return !matrices_quantized(r).empty(); });
+  if (partial) columns.push_back({"matrices quantized"});
+  columns.push_back({"seconds", true, 1});
+  Table t(columns);
   for (const RunRecord& r : records) {
+    std::vector<Table::Cell> row = {r.label};
     if (!r.complete()) {
-      t.add_row({r.label, {}, {}, {}, {}, {}, {}, {}, {}});
+      row.resize(columns.size());
+      t.add_row(std::move(row));
       continue;
     }
     double d = 0, weights = 0, seconds = 0;
@@ -38,8 +46,13 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
     }
     for (const StageRow& s : r.timing) seconds += s.seconds;
     const MetricRow* top1 = find_metric(r, kMetricTop1);
-    t.add_row({r.label, metric_cell(r, kMetricPerplexity), metric_cell(r, kMetricKl), top1 == nullptr ? Table::Cell() : Table::Cell(100 * top1->value),
-               weights > 0 ? Table::Cell(d / weights) : Table::Cell(0.0), cell(r.storage.paper_bits), cell(r.storage.stored_bits), cell(r.storage.whole_model_bits), seconds});
+    for (Table::Cell c : {metric_cell(r, kMetricPerplexity), metric_cell(r, kMetricKl), top1 == nullptr ? Table::Cell() : Table::Cell(100 * top1->value),
+                          weights > 0 ? Table::Cell(d / weights) : Table::Cell(0.0), cell(r.storage.paper_bits), cell(r.storage.stored_bits),
+                          cell(r.storage.whole_model_bits)})
+      row.push_back(std::move(c));
+    if (partial) row.push_back(matrices_quantized(r).empty() ? Table::Cell() : Table::Cell(matrices_quantized(r)));
+    row.push_back(seconds);
+    t.add_row(std::move(row));
   }
   if (!records.empty() && !records.front().metrics.empty())
     t.set_caption(fmt::format("{}; {}; {}", records.front().provenance.model_name, records.front().provenance.text_name, records.front().metrics.front().protocol));
@@ -50,8 +63,16 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
 }
 
 void print_packed(const PackedReport& r, const std::string& folder, TableFormat format) {
-  Table t({{"packed directory"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true}, {"MB", true, 1}});
-  t.add_row({folder, cell(r.relative_error()), r.paper_bits(), r.stored_bits(), r.whole_model_bits(), static_cast<double>(r.file_bytes) * 1e-6});
+  std::vector<Table::Column> columns = {{"packed directory"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true}};
+  std::vector<Table::Cell> row = {folder, cell(r.relative_error()), r.paper_bits(), r.stored_bits(), r.whole_model_bits()};
+  if (r.left_out_matrices > 0) {
+    columns.push_back({"matrices quantized"});
+    row.push_back(fmt::format("{} of {}", r.matrices.size(), r.linear_matrices()));
+  }
+  columns.push_back({"MB", true, 1});
+  row.push_back(static_cast<double>(r.file_bytes) * 1e-6);
+  Table t(columns);
+  t.add_row(std::move(row));
   fmt::print("{}", t.render(format));
 }
 

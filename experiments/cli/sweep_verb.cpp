@@ -26,7 +26,8 @@ Verb sweep_verb() {
     p.add("experiment", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
-    const Expansion expansion = expand(m["experiment"].as<std::string>(), experiment_overrides(m), program.registries);
+    const Expansion expansion =
+        expand(m["experiment"].as<std::string>(), experiment_overrides(m), program.registries, evaluation_overrides(m));
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
     for (const std::string& note : expansion.notes) log_info("note: {}", note);
     RunnerOptions runner_settings = runner_options(program, m);

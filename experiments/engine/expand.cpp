@@ -353,7 +353,7 @@ class Sweep {
 
 }  // namespace
 
-Expansion expand(const LoadedExperiment& loaded, const Registries& registries) {
+Expansion expand(const LoadedExperiment& loaded, const Registries& registries, const EvalOverrides& evaluations) {
   Expansion out;
   std::vector<Composed> composed;
   const Value* sweep = loaded.root.find("sweep");
@@ -369,6 +369,7 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries) {
 
   std::map<std::string, std::string> seen;  // key -> label
   std::map<std::string, int> labels;
+  std::vector<std::pair<std::string, std::vector<std::string>>> changed;  // label, what the overrides did to its evaluations
   for (Composed& c : composed) {
     Point p;
     if (!c.label.empty()) c.root.set("label", Value::scalar(c.label));
@@ -378,13 +379,16 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries) {
       if (c.label.empty()) throw;
       throw UserError("{} (in the point '{}')", e.what(), c.label);
     }
+    changed.emplace_back(p.experiment.label, std::vector<std::string>());
+    override_evaluations(p.experiment, evaluations, changed.back().second);
     Value key = p.experiment.resolved;
     for (const char* name : {"name", "label", "about"})
       key.erase(name);
     p.key = canonical_json(key);
     p.label = p.experiment.label;
     if (const auto [it, fresh] = seen.emplace(p.key, p.label); !fresh) {
-      out.notes.push_back(fmt::format("'{}' is the same experiment as '{}' and runs once", p.label, it->second));
+      out.notes.push_back(p.label == it->second ? fmt::format("two points called '{}' are the same experiment, which runs once", p.label)
+                                                : fmt::format("'{}' is the same experiment as '{}' and runs once", p.label, it->second));
       continue;
     }
     if (const int n = ++labels[p.label]; n > 1) {
@@ -394,12 +398,18 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries) {
     }
     out.points.push_back(std::move(p));
   }
+  const bool alike = std::all_of(changed.begin(), changed.end(), [&](const auto& c) { return c.second == changed[0].second; });
+  for (const auto& [label, changes] : changed) {
+    for (const std::string& change : changes) out.notes.push_back(alike ? change : fmt::format("'{}': {}", label, change));
+    if (alike) break;
+  }
   out.name = out.points.front().experiment.name;
   return out;
 }
 
-Expansion expand(const std::string& file_or_preset, const std::vector<std::string>& overrides, const Registries& registries) {
-  return expand(load_experiment(file_or_preset, overrides), registries);
+Expansion expand(const std::string& file_or_preset, const std::vector<std::string>& overrides, const Registries& registries,
+                 const EvalOverrides& evaluations) {
+  return expand(load_experiment(file_or_preset, overrides), registries, evaluations);
 }
 
 }  // namespace sage

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "experiments/engine/eval_overrides.h"
 #include "experiments/engine/experiment.h"
 
 namespace sage {
@@ -31,11 +32,13 @@ struct Point {
 struct Expansion {
   std::string name;
   std::vector<Point> points;       // an experiment without a sweep is one point
-  std::vector<std::string> notes;  // equal points that collapsed, exclusions that match nothing
+  std::vector<std::string> notes;  // equal points that collapsed, exclusions that match nothing, evaluations changed
 };
 
-// Every point checked; the first wrong one is a UserError naming it.
-Expansion expand(const LoadedExperiment& loaded, const Registries& registries);
-Expansion expand(const std::string& file_or_preset, const std::vector<std::string>& overrides, const Registries& registries);
+// Every point checked; the first wrong one is a UserError naming it. `evaluations` holds for every point; what it changes is noted
+// once where it is the same everywhere.
+Expansion expand(const LoadedExperiment& loaded, const Registries& registries, const EvalOverrides& evaluations = {});
+Expansion expand(const std::string& file_or_preset, const std::vector<std::string>& overrides, const Registries& registries,
+                 const EvalOverrides& evaluations = {});
 
 }  // namespace sage

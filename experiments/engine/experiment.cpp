@@ -1,7 +1,6 @@
 #include "experiments/engine/experiment.h"
 
 #include <fmt/format.h>
-#include <fnmatch.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include "core/pipeline/pipeline.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/util/errors.h"
+#include "experiments/engine/matrix_patterns.h"
 
 namespace sage {
 namespace {
@@ -37,8 +37,8 @@ Schema<TopLevel> top_schema() {
       .add("label", &TopLevel::label, "What tables call it; default: the name.")
       .add("about", &TopLevel::about, "One sentence on what it is for.")
       .add("seed", &TopLevel::seed, range(int64_t{0}, std::numeric_limits<int64_t>::max()), "Seed of every random stream.")
-      .add("include", &TopLevel::include, "Matrices to quantize, by glob on their names.")
-      .add("exclude", &TopLevel::exclude, "Matrices to leave alone, by glob on their names.")
+      .add("include", &TopLevel::include, "Linear layers to quantize, by glob on their full names; each pattern must match one.")
+      .add("exclude", &TopLevel::exclude, "Of those, the ones to leave as they are, likewise: ['*down_proj*'].")
       .add("trace", &TopLevel::trace, "Keep what components report about their choices, and the timeline of a device.")
       .add("keep_packed", &TopLevel::keep_packed, "Keep the packed checkpoint beside the run's record.");
 }
@@ -142,7 +142,7 @@ std::string default_name(const std::string& source) { return is_path(source) ? f
 }  // namespace
 
 bool Experiment::selects(const std::string& matrix_name) const {
-  const auto matches = [&](const std::string& glob) { return fnmatch(glob.c_str(), matrix_name.c_str(), 0) == 0; };
+  const auto matches = [&](const std::string& glob) { return matches_pattern(glob, matrix_name); };
   return std::any_of(include.begin(), include.end(), matches) && std::none_of(exclude.begin(), exclude.end(), matches);
 }
 

@@ -8,7 +8,7 @@
 //   eval: [{protocol: gptq-2048, text: default, windows: 0, kl: false}]   # windows 0 = all of the text
 //   pipeline: {...}                # core/pipeline/pipeline_config.h, or `none` for full precision
 //   calibration: {dataset: "default:calibration", samples: 128, ...}   # for pipelines that calibrate (calibration_config.h)
-//   include: ["*"]                 # matrices to quantize, by glob on their names; exclude: [...] removes some
+//   include: ["*"]                 # matrices to quantize, by glob on their full names; exclude: [...] removes some
 //   trace: false                   # keep what components report about their choices, and the timeline of a device
 //   keep_packed: false             # keep the packed checkpoint beside the run's record
 //   sweep: {...}                   # expand.h
@@ -34,6 +34,7 @@ struct EvalSpec {
   std::string text = "default";  // a named text ("default", "wikitext-2") or a path
   int64_t windows = 0;           // 0 = all
   bool kl = false;               // divergence from the full-precision model, too
+  bool operator==(const EvalSpec&) const = default;
 };
 
 struct Experiment {

@@ -13,6 +13,7 @@
 #include "core/pipeline/quantize_model.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "experiments/engine/matrix_patterns.h"
 #include "experiments/engine/provenance.h"
 #include "kernels/backends.h"
 
@@ -51,6 +52,10 @@ class StageClock {
 void fill_storage(const PackedReport& packed, RunRecord& record) {
   StorageSummary& s = record.storage;
   s.linear_weights = static_cast<uint64_t>(packed.linear_weights());
+  s.quantized_weights = static_cast<uint64_t>(packed.quantized_weights());
+  s.linear_matrices = static_cast<uint64_t>(packed.linear_matrices());
+  s.quantized_matrices = packed.matrices.size();
+  s.left_out_bytes = packed.left_out_bytes;
   s.stored_bits = packed.stored_bits();
   s.paper_weight_bits = packed.paper_weight_bits();
   s.paper_scaling_bits = packed.paper_scaling_bits();
@@ -71,6 +76,11 @@ void fill_storage(const PackedReport& packed, RunRecord& record) {
     row.paper_bits = m.storage.paper_bits();
     row.stored_bits = m.storage.stored_bits();
     row.d = m.relative_error;
+    row.gram_loss = m.outcome.gram_loss.value_or(kNotMeasured);
+    row.percdamp = m.outcome.percdamp.value_or(kNotMeasured);
+    row.damping_retries = m.outcome.damping_retries ? static_cast<double>(*m.outcome.damping_retries) : kNotMeasured;
+    row.dead_columns = m.outcome.dead_columns ? static_cast<double>(*m.outcome.dead_columns) : kNotMeasured;
+    row.threshold_cut = m.outcome.threshold_cut.value_or(kNotMeasured);
     row.excess_stored = rate_excess(row.stored_bits, row.d);
     row.excess_paper = rate_excess(row.paper_bits, row.d);
     row.seconds = m.seconds;
@@ -89,18 +99,18 @@ void fill_full_precision(const CheckpointSource& model, RunRecord& record) {
   for (const LinearSite& site : linear_sites(find_family(model.config()), model.config())) linear[site.name] = true;
   for (const auto& [name, place] : model.tensor_files().places()) {
     all += place.tensor->elements();
-    if (linear.count(name) > 0) {
-      linear_bytes += place.tensor->bytes();
-      weights += place.tensor->elements();
-    } else {
-      s.unquantized_bytes += place.tensor->bytes();
-    }
+    s.unquantized_bytes += place.tensor->bytes();
+    if (linear.count(name) == 0) continue;
+    linear_bytes += place.tensor->bytes();
+    weights += place.tensor->elements();
   }
   for (const auto& file : model.tensor_files().files()) {
     s.file_bytes += file->file_bytes();
     s.metadata_bytes += file->header_bytes();
   }
   s.linear_weights = static_cast<uint64_t>(weights);
+  s.linear_matrices = linear.size();
+  s.left_out_bytes = linear_bytes;
   s.stored_bits = 8.0 * static_cast<double>(linear_bytes) / static_cast<double>(weights);
   s.paper_weight_bits = s.paper_bits = s.stored_bits;
   s.paper_scaling_bits = 0;
@@ -134,6 +144,7 @@ const CheckpointSource& Runner::model(const std::string& path) {
 
 std::string Runner::key_text(const Experiment& e) {
   const CheckpointSource& source = model(e.model_path);
+  check_patterns(e, source);
   if (e.calibrates || !e.eval.empty()) check_forward(find_family(source.config()), source.config(), *backend_);
   std::string text = fmt::format("identity {}\nexperiment {}\nmodel {}\nbackend {}\n", kRunIdentity, canonical_json(identity(e)), source.digest(), backend_->name());
   if (!is_full_precision(e.pipeline)) {
@@ -199,6 +210,7 @@ RunRecord Runner::start_record(const Experiment& e, const std::string& key) {
 PackedReport Runner::quantize_only(const Experiment& e, const std::string& packed) {
   if (is_full_precision(e.pipeline)) throw UserError("{}: leaves the model in full precision; expected a method that quantizes; see `sageptq list presets`", e.source);
   const CheckpointSource& source = model(e.model_path);
+  check_patterns(e, source);
   const PipelineFactory factory(e.pipeline, registries_);
   if (e.calibrates) check_forward(find_family(source.config()), source.config(), *backend_);
   const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
@@ -241,7 +253,6 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
     const PipelineFactory factory(e.pipeline, registries_);
     record.numerics = factory.numerics() == Numerics::kPacked ? "packed" : "reference";
     const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
-    double calibration_seconds = 0;
     const PackedReport report = clock.run("quantize", [&] {
       return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), folder, result.key, e.trace,
                              [&e](const std::string& name) { return e.selects(name); },
@@ -249,15 +260,15 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
                                for (const auto& [name, a] : trace.arrays())
                                  record.trace.push_back({m.name, name, {a.shape.begin(), a.shape.end()}, a.values});
                              },
-                             calibration.get(), &calibration_seconds, build_digest()});
+                             calibration.get(), build_digest()});
     });
-    if (calibration) {
-      // The stage holds both; its row is split so that each says its own.
-      StageRow& quantize = record.timing.back();
-      quantize.seconds -= calibration_seconds;
+    // The clock saw both, and this process alone; each row says its own, of all processes that worked on it.
+    StageRow& quantize = record.timing.back();
+    quantize.seconds = report.seconds.quantize;
+    record.resumed = report.seconds.resumed;
+    if (calibration)
       record.timing.insert(record.timing.end() - 1,
-                           {"calibrate", calibration_seconds, quantize.peak_bytes, quantize.device_peak_bytes});
-    }
+                           {"calibrate", report.seconds.calibrate, quantize.peak_bytes, quantize.device_peak_bytes});
     fill_storage(report, record);
   } else {
     fill_full_precision(source, record);

@@ -8,6 +8,7 @@
 #include "core/util/files.h"
 #include "core/util/log.h"
 #include "experiments/engine/provenance.h"
+#include "results/coverage.h"
 
 namespace sage {
 namespace fs = std::filesystem;
@@ -59,8 +60,10 @@ SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOp
           ppl = m.value;
           break;
         }
-      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, quantized in {:.1f} s, evaluated in {:.1f} s", head, !r.reused ? "" : of_another_build(r.record.provenance) ? "stored already, by another build: " : "stored already: ", ppl,
-               r.record.storage.paper_bits, r.record.storage.stored_bits, seconds_of(r.record, "quantize"), seconds_of(r.record, "evaluate"));
+      const std::string share = matrices_quantized(r.record);
+      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, {}quantized in {:.1f} s, evaluated in {:.1f} s", head,
+               !r.reused ? "" : of_another_build(r.record.provenance) ? "stored already, by another build: " : "stored already: ", ppl,
+               r.record.storage.paper_bits, r.record.storage.stored_bits, share.empty() ? "" : fmt::format("{} matrices ", share), seconds_of(r.record, "quantize"), seconds_of(r.record, "evaluate"));
       out.records.push_back(std::move(r.record));
     } catch (const Error& e) {
       // What is missing or misspelt is missing for every point; only failures of the run itself are the point's own.
@@ -130,8 +133,14 @@ Table plan_sweep(const Expansion& expansion, Runner& runner) {
   for (const StoredRun& run : runner.store().list()) {
     if (!run.error.empty() || !run.record.complete()) continue;
     ++seen;
-    const double weights = static_cast<double>(run.record.storage.linear_weights);
-    if (!run.record.full_precision) quantize.add(weights, seconds_of(run.record, "quantize"));
+    const StorageSummary& storage = run.record.storage;
+    const double weights = static_cast<double>(storage.linear_weights);
+    // Records of schema 1 count quantized weights alone, and of a resumed run the last process's seconds: less than its matrices took.
+    const double quantized = static_cast<double>(storage.quantized_weights > 0 ? storage.quantized_weights : storage.linear_weights);
+    double of_matrices = 0;
+    for (const MatrixRow& m : run.record.matrices) of_matrices += m.seconds;
+    const bool whole = seconds_of(run.record, "quantize") + seconds_of(run.record, "calibrate") >= 0.99 * of_matrices;
+    if (!run.record.full_precision && whole) quantize.add(quantized, seconds_of(run.record, "quantize"));
     double tokens = 0;
     for (const MetricRow& m : run.record.metrics)
       if (m.metric == kMetricPerplexity) tokens += static_cast<double>(m.n) * static_cast<double>(find_protocol(m.task.substr(0, m.task.find('@'))).window);

@@ -23,7 +23,7 @@ Verb toy() {
   v.synopsis = "FILE [--device NAME] [--dry-run]";
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
     o.add_options()("file", po::value<std::string>()->required(), "a file")("device,d", po::value<std::string>(), "a device")(
-        "count", po::value<int>(), "a number")("set", po::value<std::vector<std::string>>()->composing(), "a.b=v")(
+        "count", po::value<int>(), "a number")("seed", po::value<uint64_t>(), "a number")("share", po::value<double>(), "a number")("set", po::value<std::vector<std::string>>()->composing(), "a.b=v")(
         "dry-run", "do nothing")("method", po::value<std::string>(), "a preset");
     p.add("file", 1);
   };
@@ -80,7 +80,7 @@ TEST_F(CommandLine, RunsAVerbAndKeepsArgv) {
 TEST_F(CommandLine, NoGuessing) {
   EXPECT_EQ(run({"toy", "f", "--dry"}), 2);
   EXPECT_EQ(err_,
-            "sageptq: toy: unknown option '--dry'; expected one of: --device, -d, --count, --set, --dry-run, --method, --help, "
+            "sageptq: toy: unknown option '--dry'; expected one of: --device, -d, --count, --seed, --share, --set, --dry-run, --method, --help, "
             "-h; see "
             "`sageptq help toy`\n");
   EXPECT_EQ(run({"toy", "f", "--dry-rnu"}), 2);
@@ -107,7 +107,15 @@ TEST_F(CommandLine, WrongCommandLines) {
   EXPECT_EQ(run({"toy", "a", "b"}), 2);
   EXPECT_TRUE(has(err_, "too many arguments")) << err_;
   EXPECT_EQ(run({"toy", "a", "--count", "x"}), 2);
-  EXPECT_TRUE(has(err_, "'x'")) << err_;
+  EXPECT_TRUE(has(err_, "option '--count': found 'x'; expected a whole number")) << err_;
+  EXPECT_EQ(run({"toy", "a", "--count", "99999999999"}), 2);
+  EXPECT_EQ(run({"toy", "a", "--count=1.5"}), 2);
+  EXPECT_TRUE(has(err_, "option '--count': found '1.5'; expected a whole number")) << err_;
+  EXPECT_EQ(run({"toy", "a", "--seed", "-4"}), 2);
+  EXPECT_TRUE(has(err_, "option '--seed': found '-4'; expected a whole number of at least 0")) << err_;
+  EXPECT_EQ(run({"toy", "a", "--share", "much"}), 2);
+  EXPECT_TRUE(has(err_, "option '--share': found 'much'; expected a number")) << err_;
+  EXPECT_EQ(run({"toy", "a", "--share", "1e-4", "--seed", "18446744073709551615"}), 0);
   EXPECT_EQ(run({"toy", "a", "--device", "x", "--device", "y"}), 2);
   EXPECT_TRUE(has(err_, "more than once")) << err_;
   EXPECT_EQ(run({"toy", "a", "-v"}), 2);
@@ -206,6 +214,11 @@ TEST_F(CommandLine, DescribeShowsParametersAndPresets) {
   EXPECT_TRUE(has(out_, "salient_quantizer"));
   EXPECT_EQ(run({"describe", "eval"}), 0);
   EXPECT_TRUE(has(out_, "windows"));
+  EXPECT_EQ(run({"describe", "experiment"}), 0);
+  for (const char* key : {"seed", "include", "exclude", "trace", "keep_packed", "eval: a list", "calibration", "glob on full names", "*down_proj*"})
+    EXPECT_TRUE(has(out_, key)) << key << "\n" << out_;
+  EXPECT_EQ(run({"describe", "calibraton"}), 2);
+  EXPECT_TRUE(has(err_, "did you mean 'calibration'?")) << err_;
   EXPECT_EQ(run({"describe", "kmaens"}), 2);
   EXPECT_TRUE(has(err_, "did you mean 'kmeans'?"));
 }
@@ -249,6 +262,7 @@ TEST_F(CommandLine, Completion) {
             (Words{"pipeline.numerics=packed", "pipeline.numerics=reference"}));
   EXPECT_EQ(words({"toy", "f", "--set", "eval.0.kl="}), (Words{"eval.0.kl=false", "eval.0.kl=true"}));
   EXPECT_EQ(words({"describe", "kme"}), Words{"kmeans"});
+  EXPECT_EQ(words({"describe", "exper"}), Words{"experiment"});
   EXPECT_EQ(words({"list", "trans"}), Words{"transform"});
   EXPECT_EQ(words({"help", "che"}), Words{"check"});
   EXPECT_TRUE(contains(words({"check", ""}), "rtn"));

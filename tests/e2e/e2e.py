@@ -64,6 +64,143 @@ def commands():
     assert "pipeline" in sageptq("check", "sage_paper").stdout
 
 
+def table_of(result):
+    out = json.loads(result.stdout)
+    return out["rows"] if isinstance(out, dict) else out
+
+
+def evaluations():
+    """What --windows, --text, --protocol and --kl do to a file's evaluations: each entry is changed, none is thrown away."""
+    model = toy_model()
+    (work / "other.txt").write_text((work / "text.txt").read_text()[::-1])
+    (work / "two.yaml").write_text("name: two\nextends: rtn\neval:\n  - {protocol: gptq-32, text: other.txt, windows: 6}\n"
+                                   "  - {protocol: llamacpp-64, text: other.txt, windows: 4, kl: true}\n")
+    short = sageptq("run", "two.yaml", "--model", model, "--windows", 2)
+    assert "evaluation 1 of 2: windows 6 -> 2" in short.stderr and "evaluation 2 of 2: windows 4 -> 2" in short.stderr, short.stderr
+    (row,) = table_of(sageptq("report", "--store", work / "store", "--format", "json"))
+    for task in ("gptq-32@other.txt", "llamacpp-64@other.txt"):
+        assert any(task in column for column in row), row
+    assert row["KL"] >= 0, row
+    assert any(c.startswith("evaluate (reference): ") for c in short.stderr.splitlines()), short.stderr
+
+    # --text holds for both, which stay two; --protocol makes them one.
+    (work / "store").rename(work / "store 1")
+    sageptq("run", "two.yaml", "--model", model, "--windows", 2, "--text", "text.txt")
+    (row,) = table_of(sageptq("report", "--store", work / "store", "--format", "json"))
+    assert sum("@text.txt" in c and "perplexity" in c and not c.endswith("stderr") for c in row) == 2 and not any("other.txt" in c for c in row), row
+    dry = sageptq("sweep", "two.yaml", "--model", model, "--windows", 2, "--protocol", "gptq-32", "--kl", "--dry-run")
+    assert "note: evaluation 2 of 2 is now equal to evaluation 1 and is left out" in dry.stderr, dry.stderr
+    assert "stored two" not in dry.stdout, "another evaluation is another run"
+
+    # A method that names none is scored as by default; divergence only where it was asked for.
+    for options, measured in ((["--windows", 2], False), (["--windows", 2, "--kl"], True)):
+        (row,) = table_of(sageptq("run", "rtn", "--model", model, "--text", "text.txt", "--protocol", "gptq-32", *options, "--format", "json"))
+        assert (row["KL"] is not None) == measured, row
+
+    for wrong, said in ((["--windows", -1], "--windows: found -1; expected at least 0"), (["--windows", "abc"], "option '--windows': found 'abc'; expected a whole number"),
+                        (["--protocol", "gtpq-64"], "--protocol \"gtpq-64\": not known"), (["--protocol", "gtpq-64"], "did you mean 'gptq-64'?"),
+                        (["--protocol", "lamacpp"], "did you mean 'llamacpp-512'?"), (["--seed", -4], "--seed: found -4; expected a whole number of at least 0")):
+        for verb in ("run", "sweep"):
+            answer = sageptq(verb, "two.yaml", "--model", model, *wrong, expect=2).stderr
+            assert said in answer and "--set" not in answer and "18446" not in answer, answer
+    assert "--protocol \"gtpq-64\"" in sageptq("eval", "--model", model, "--protocol", "gtpq-64", expect=2).stderr
+
+
+def left_out():
+    """Layers that are left as they are count in every figure of bits, and patterns that match nothing are errors."""
+    model = toy_model(layers=1)
+    run = ["run", "rtn", "--model", model, "--text", "text.txt", "--protocol", "gptq-32", "--windows", 2, "--format", "json"]
+    (row,) = table_of(sageptq(*run, "--set", "exclude=['*down_proj*', '*self_attn*']", "-o", "part"))
+    assert row["matrices quantized"] == "2 of 7", row
+    raw = (work / "part/model.safetensors").read_bytes()
+    header = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])
+    config = json.loads((model / "config.json").read_text())
+    hidden, wide, kv = config["hidden_size"], config["intermediate_size"], config["num_key_value_heads"] * (config["hidden_size"] // config["num_attention_heads"])
+    weights = 3 * hidden * wide + 2 * hidden * hidden + 2 * hidden * kv
+    size = sum(t["data_offsets"][1] - t["data_offsets"][0] for n, t in header.items() if "_proj." in n and n != "__metadata__")
+    assert abs(row["stored bits"] - 8 * size / weights) < 1e-9, (row, 8 * size / weights)
+    plain = sum(t["data_offsets"][1] - t["data_offsets"][0] for n, t in header.items() if n.endswith("_proj.weight"))
+    assert plain == 2 * (hidden * wide + 2 * hidden * hidden + 2 * hidden * kv), plain
+    assert row["stored bits"] > row["paper bits"] > 16 * (1 - 2 * hidden * wide / weights), row
+    inspected = json.loads(sageptq("inspect", "part", "--format", "json").stdout)
+    assert abs(inspected["stored_bits"] - row["stored bits"]) < 1e-9 and inspected["left_out_bytes"] == plain, inspected
+    assert (inspected["quantized_matrices"], inspected["linear_matrices"]) == (2, 7), inspected
+    assert "2 of 7 matrices quantized" in sageptq("inspect", "part").stdout
+    (whole,) = table_of(sageptq(*run, "-o", "whole"))
+    assert "matrices quantized" not in whole and whole["stored bits"] < 5, whole
+    for name in ([], ["--table", "bits"], ["--table", "cost"]):
+        rows = table_of(sageptq("report", "--store", work / "store", *name, "--format", "json"))
+        assert sorted(str(r["matrices quantized"]) for r in rows) == ["2 of 7", "None"], rows
+        assert sorted(round(r["stored bits"], 6) for r in rows) == sorted(round(r["stored bits"], 6) for r in (row, whole)), rows
+
+    for pattern, meant in (("re:.*down_proj", "*down_proj*"), (".*down_proj.*", "*down_proj*"), ("down_proj", "*down_proj*"), ("*donw_proj*", "*down_proj*")):
+        for key in ("exclude", "include"):
+            for verb in (run, [*run[:1], *run[1:4], "--until", "quantize", "-o", "never"], ["sweep", *run[1:], "--dry-run"], ["check", "rtn", "--set", f"model.path={model}"]):
+                said = sageptq(*verb, "--set", f"{key}=['{pattern}']", expect=2).stderr
+                assert f"{key} '{pattern}' matches none of the model's 7 linear layers" in said and f"did you mean '{meant}'?" in said and "glob" in said, said
+    assert "never quantized" in sageptq(*run, "--set", "exclude=['lm_head']", expect=2).stderr
+    (work / "s.yaml").write_text("name: s\nextends: rtn\neval: []\nsweep: {grid: {exclude: [['*up_proj*'], ['up_proj']]}}\n")
+    assert "exclude 'up_proj'" in sageptq("sweep", "s.yaml", "--model", model, expect=2).stderr
+    assert len(list((work / "store").rglob("*.h5"))) == 2, "a sweep began that cannot be finished"
+    note = sageptq("check", "rtn", "--set", "model.path=/nowhere", "--set", "exclude=['x']")
+    assert "were not held against the model" in note.stderr, note.stderr
+
+
+CALIBRATED = ["--set", "calibration.samples=2", "--set", "calibration.length_tokens=32", "--set", f"calibration.dataset={work}/text.txt"]
+
+
+def gram_loss():
+    """What is known of each calibrated matrix is in the run file, in tables, and a line of -v."""
+    h5py, pandas = readers()
+    model = toy_model()
+    (work / "s.yaml").write_text("name: s\nextends: gptq\neval: []\nsweep: {list: [{name: gptq}, {name: plain, pipeline.compensator: none, pipeline.saliency: hessian,"
+                                 " pipeline.threshold: {type: fixed, ratio: 0.05}, pipeline.salient_quantizer: multibit}, {name: rtn, extends: rtn}]}\n")
+    said = sageptq("-v", "sweep", "s.yaml", "--model", model, *CALIBRATED, "-o", "s").stderr
+    line = re.compile(r"^model\.layers\.\d\.\S+_proj\.weight: D 0\.\d{5}(, Gram loss 0\.\d{5})?, \d+\.\d\d s$", re.M)
+    assert [bool(m[1]) for m in line.finditer(said)] == 28 * [True] + 14 * [False], said
+    for point in json.loads((work / "s/sweep.json").read_text())["points"]:
+        with h5py.File(work / "s" / point["run_file"]) as f:
+            m = pandas.DataFrame(f["matrices"][:])
+            calibrated = point["label"] != "rtn"
+            for name in ("gram_loss", "percdamp", "damping_retries", "dead_columns"):
+                assert m[name].notna().all() == calibrated and m[name].isna().all() != calibrated, (point["label"], m[name])
+            assert m["threshold_cut"].notna().all() == (point["label"] == "plain"), m["threshold_cut"]
+            assert not f.attrs["resumed"]
+            if calibrated:
+                assert ((m["gram_loss"] > 0) & (m["gram_loss"] < 0.5)).all() and (m["percdamp"] >= 0.01).all(), m
+    rows = {r["label"]: r for r in table_of(sageptq("report", "s/sweep.json", "--table", "audit", "--format", "json"))}
+    assert rows["gptq"]["Gram loss"] < rows["plain"]["Gram loss"] or rows["gptq"]["D"] != rows["plain"]["D"], rows
+    assert rows["rtn"]["Gram loss"] is None and rows["plain"]["cut"] == 0.05, rows
+
+
+def resumed_seconds():
+    """Killed on its way, and finished by another process: the record's seconds are of both."""
+    h5py, pandas = readers()
+    model = toy_model(layers=24)
+    run = ["run", "gptq", "--model", model, *SCORE, *CALIBRATED]
+    process = subprocess.Popen([program, *map(str, run)], env=environment, cwd=work, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None and len(list((work / "store").rglob("layer_*.safetensors"))) < 6:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was done before it could be killed"
+    finished = [json.loads(p.read_bytes()[8 : 8 + int.from_bytes(p.read_bytes()[:8], "little")])["__metadata__"] for p in (work / "store").rglob("layer_*.safetensors")]
+    assert 0 < len(finished) < 24
+    before = [json.loads(m["layer_report"]) for m in finished]
+    sageptq(*run)
+    (path,) = (work / "store").rglob("*.h5")
+    with h5py.File(path) as f:
+        timing, matrices = pandas.DataFrame(f["timing"][:]).set_index("stage")["seconds"], pandas.DataFrame(f["matrices"][:])
+        assert f.attrs["resumed"] == 1
+    assert len(matrices) == 7 * 24 and matrices["gram_loss"].notna().all()
+    assert timing[b"quantize"] >= matrices["seconds"].sum() > 0, (timing, matrices["seconds"].sum())
+    assert timing[b"quantize"] > sum(r["seconds"]["quantize"] for r in before) and timing[b"calibrate"] > sum(r["seconds"]["calibrate"] for r in before) > 0, (timing, before)
+    for r in before:
+        for name, m in r["matrices"].items():
+            assert matrices.set_index("name").loc[name.encode(), "seconds"] == m["seconds"], name
+    assert "Seconds are sums over the processes that worked on it" in sageptq("report", "--store", work / "store").stdout
+
+
 def resume_after_kill():
     model = toy_model(layers=60)
     sageptq("run", "sage_paper", "--model", model, "--until", "quantize", "-o", "whole")
@@ -148,6 +285,8 @@ def bad_input():
     model = toy_model()
     unknown = sageptq("run", "sage_paper", "--model", model, "--set", "pipeline.saliency.centr=zero", "-o", "x", expect=2)
     assert "did you mean 'center'" in unknown.stderr, unknown.stderr
+    slot = sageptq("run", "sage_paper", "--model", model, "--set", "quantiser.scale=row", expect=2)
+    assert "--set quantiser.scale=row: unknown key 'quantiser'" in slot.stderr and "did you mean 'quantizer'?" in slot.stderr, slot.stderr
     (work / "typo.yaml").write_text("extends: sage_paper\npipeline:\n  grouping: {type: spectrl}\n")
     typo = sageptq("check", "typo.yaml", expect=2)
     assert "typo.yaml:3" in typo.stderr and "spectral" in typo.stderr, typo.stderr
@@ -458,7 +597,7 @@ def device_record():
     def record(*arguments):
         """timing by stage and timeline (None: there is none) of a run, its device's memory, and how long the command took."""
         before, started = set((work / "store").rglob("*.h5")), time.monotonic()
-        sageptq("run", *arguments, "--model", model, *SCORE)
+        sageptq("run", *arguments, "--model", model, *SCORE, "--kl")
         seconds = time.monotonic() - started
         (path,) = set((work / "store").rglob("*.h5")) - before
         with h5py.File(path) as f:

@@ -44,8 +44,8 @@ class CalibratedModel : public ::testing::TestWithParam<const char*> {
   std::string quantize(const std::string& name, const CalibrationConfig& config, const std::string& pipeline = kGptq, const Observe& observe = {}) {
     const PipelineFactory f = factory(pipeline);
     const CalibrationJob calibration{draw(source_.config().vocab_size, config.samples, config.length_tokens, static_cast<uint64_t>(config.seed)), config};
-    QuantizeModelJob job{source_, f, test::registries(), test::cpu(), 1, path(name), "", false, {}, observe, &calibration, nullptr};
-    quantize_model(job);
+    QuantizeModelJob job{source_, f, test::registries(), test::cpu(), 1, path(name), "", false, {}, observe, &calibration};
+    report_ = quantize_model(job);
     return read_file(path(name) + "/model.safetensors");
   }
   // The decoded linear layers, by name.
@@ -69,6 +69,7 @@ class CalibratedModel : public ::testing::TestWithParam<const char*> {
 
   CheckpointSource source_;
   CalibrationConfig config_;
+  PackedReport report_;  // of the last quantize()
 
  private:
   TemporaryFolder folder_;
@@ -126,6 +127,60 @@ TEST_P(CalibratedModel, ResumesToTheSameBytes) {
       EXPECT_FALSE(fs::exists(path(name) + ".work"));
     }
   }
+}
+
+// Seconds, outcomes and losses of a resumed run are those of all processes; here what the first half took is kept beside its layers.
+TEST_P(CalibratedModel, KeepsSecondsAndOutcomesOverInterruptions) {
+  const auto of_matrices = [](const PackedReport& r) {
+    double sum = 0;
+    for (const MatrixReport& m : r.matrices) sum += m.seconds;
+    return sum;
+  };
+  std::map<std::string, MatrixOutcome> whole;
+  quantize("whole", config_);
+  EXPECT_FALSE(report_.seconds.resumed);
+  EXPECT_GE(report_.seconds.quantize, of_matrices(report_));
+  EXPECT_GT(report_.seconds.calibrate, 0);
+  for (const MatrixReport& m : report_.matrices) {
+    ASSERT_TRUE(m.outcome.gram_loss && m.outcome.percdamp && m.outcome.damping_retries && m.outcome.dead_columns) << m.name;
+    whole[m.name] = m.outcome;
+  }
+
+  forget_grams();
+  const size_t total = linear_sites(find_family(source_.config()), source_.config()).size();
+  size_t seen = 0;
+  std::map<std::string, double> first_half;
+  EXPECT_THROW(quantize("stopped", config_, kGptq,
+                        [&](const MatrixReport& m, const Trace&) {
+                          if (++seen == total) throw std::runtime_error("stopped");
+                          first_half[m.name] = m.seconds;
+                        }),
+               std::runtime_error);
+  // Long ago, and slowly: as a layer's file says it.
+  const std::string file = path("stopped") + ".work/layer_0000.safetensors";
+  std::string bytes = read_file(file);
+  const size_t at = bytes.find("\\\"calibrate\\\":"), end = bytes.find(',', at), from = bytes.find(':', at) + 1;
+  ASSERT_LT(at, end);
+  ASSERT_GT(end - from, 2u);
+  constexpr double kSlow = 7;
+  bytes.replace(from, end - from, "7." + std::string(end - from - 2, '0'));
+  write_file_atomically(file, bytes);
+  quantize("stopped", config_);
+  EXPECT_TRUE(report_.seconds.resumed);
+  EXPECT_GE(report_.seconds.quantize, of_matrices(report_));
+  EXPECT_GT(report_.seconds.calibrate, kSlow);
+  for (const MatrixReport& m : report_.matrices) {
+    EXPECT_EQ(m.outcome, whole.at(m.name)) << m.name;
+    if (m.layer == 0) EXPECT_EQ(m.seconds, first_half.at(m.name));
+  }
+  // A folder that is complete is taken over with all it took.
+  const QuantizeSeconds made = report_.seconds;
+  quantize("stopped", config_);
+  EXPECT_TRUE(report_.seconds.resumed);
+  EXPECT_EQ(report_.seconds.calibrate, made.calibrate);
+  quantize("whole", config_);
+  EXPECT_TRUE(report_.seconds.resumed);
+  EXPECT_GE(report_.seconds.quantize, of_matrices(report_));
 }
 
 // A block's file that is damaged or of another run is made again.

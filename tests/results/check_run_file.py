@@ -9,7 +9,7 @@ h5py, pd = need("h5py", "pandas")
 def main():
     with samples() as folder, h5py.File(folder / "sample.h5", "r") as f:
         a = f.attrs
-        assert a["schema_version"] == 1 and a["status"] == b"complete" and a["complete"] == 1
+        assert a["schema_version"] == 2 and a["resumed"] == 1 and a["status"] == b"complete" and a["complete"] == 1
         assert a["run_key"].decode() == "ab12cd34" + "0" * 55 + "7"
         assert a["label"].decode() == "grouping=spectral(4) é"
         assert a["numerics"] == b"reference"
@@ -20,10 +20,11 @@ def main():
 
         m = pd.DataFrame(f["matrices"][:])
         assert list(m.columns) == ["layer", "name", "rows", "cols", "groups", "salient_ratio", "paper_bits", "stored_bits", "D", "gram_loss",
-                                   "excess_stored", "excess_paper", "seconds", "choice"]
+                                   "percdamp", "damping_retries", "dead_columns", "threshold_cut", "excess_stored", "excess_paper", "seconds", "choice"]
         assert m.shape[0] == 2 and list(m["name"].str.decode("utf-8")) == ["layers.0.q_proj", "layers.1.down_proj"]
         assert list(m["D"]) == [0.11, 0.12] and list(m["cols"]) == [576, 1536]
         assert math.isnan(m["gram_loss"][0]) and m["gram_loss"][1] == 0.2
+        assert list(m.loc[1, ["percdamp", "damping_retries", "dead_columns", "threshold_cut"]]) == [0.1, 1, 3, 0.04]
         # The audit's formula, by numpy's hand.
         for kind in ("stored", "paper"):
             for bits, d, excess in zip(m[f"{kind}_bits"], m["D"], m[f"excess_{kind}"]):
@@ -36,6 +37,7 @@ def main():
         assert list(roles["bytes"]) == [13271040, 1000, 2**40]
         s = f["storage"].attrs
         assert s["linear_weights"] == 106168320 and s["stored_bits"] == 2.25 and s["paper_bits"] == 1.06 and s["file_bytes"] == 90000001
+        assert (s["quantized_weights"], s["linear_matrices"], s["quantized_matrices"], s["left_out_bytes"]) == (100000000, 210, 199, 12336640)
         p = f["provenance"].attrs
         assert p["commit"] == b"0123456789abcdef0123456789abcdef01234567" and p["dirty"] == 1 and p["threads"] == 2
         assert list(f["provenance/argv"]["argument"]) == [b"sageptq", b"run", b"a b", b"--set", b'x="y"']

@@ -7,6 +7,7 @@
 #include <boost/program_options/positional_options.hpp>
 #include <cmath>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "analysis/compare.h"
@@ -146,6 +147,51 @@ TEST(Report, WarnsWhereRowsAreNotComparable) {
   EXPECT_TRUE(contains(t.caption(), "Protocols differ: window 2048, no BOS, 4 windows (full precision"));
   EXPECT_EQ(*t.rows()[3][0].text, "sage_honest†");
   EXPECT_TRUE(contains(t.caption(), "† decoded with FP32 parameters (numerics: reference)"));
+}
+
+TEST(Report, SaysHowManyMatricesWereQuantized) {
+  std::vector<RunRecord> runs = sample_sweep();
+  EXPECT_FALSE(has(make_report(selected(runs), default_table_spec()), "matrices quantized"));
+  runs[0].storage.linear_matrices = runs[1].storage.linear_matrices = runs[1].storage.quantized_matrices = 7;
+  runs[2].storage.linear_matrices = 7;
+  runs[2].storage.quantized_matrices = 3;
+  const Table t = make_report(selected(runs), default_table_spec());
+  const size_t at = column(t, "matrices quantized");
+  EXPECT_EQ(*t.rows()[2][at].text, "3 of 7");
+  for (const size_t whole : {0, 1, 3}) EXPECT_FALSE(t.rows()[whole][at].text) << whole;
+  EXPECT_FALSE(contains(t.caption(), "quantized matrices alone"));
+  // A record of the first schema that left layers out has bits of another meaning.
+  runs[3].config = {{"exclude[0]", "*down_proj*", "x.yaml:2:1"}, {"include[0]", "*", "default"}};
+  const Table old = make_report(selected(runs), default_table_spec());
+  EXPECT_EQ(*old.rows()[3][column(old, "matrices quantized")].text, "2 of ?");
+  EXPECT_TRUE(contains(old.caption(), "Bits are over the quantized matrices alone, by an earlier version, in: sage_honest.")) << old.caption();
+  EXPECT_EQ(*make_report(selected({runs[2]}), default_table_spec()).rows()[0].back().text, std::string(10, 'c'));
+}
+
+TEST(Report, ShowsWhatIsKnownOfCalibratedMatrices) {
+  std::vector<RunRecord> runs = sample_sweep();
+  std::vector<MatrixRow>& m = runs[3].matrices;  // 300 and 100 weights
+  m[0].gram_loss = 0.02, m[1].gram_loss = 0.06;
+  m[0].percdamp = 0.01, m[1].percdamp = 0.1;
+  m[0].damping_retries = 0, m[1].damping_retries = 1;
+  m[0].dead_columns = 2, m[1].dead_columns = 5;
+  m[0].threshold_cut = 0.01, m[1].threshold_cut = 0.05;
+  m[0].groups = 2, m[1].groups = 4;
+  const Table t = make_report(selected(runs), read_table_spec(std::string(SAGE_TEST_DATA) + "/../../analysis/tables/audit.yaml"));
+  const auto row = std::find_if(t.rows().begin(), t.rows().end(), [](const auto& r) { return *r[0].text == "sage_honest"; });
+  ASSERT_NE(row, t.rows().end());
+  for (const auto& [name, value] : std::map<std::string, double>{
+           {"Gram loss", 0.03}, {"largest damping", 0.1}, {"damping retries", 1}, {"dead columns", 7}, {"cut", 0.02}, {"K", 2.5}})
+    EXPECT_NEAR(*(*row)[column(t, name)].value, value, 1e-12) << name;
+  EXPECT_TRUE(has(make_report(selected(runs), default_table_spec()), "Gram loss"));
+  EXPECT_FALSE(has(make_report(selected(sample_sweep()), default_table_spec()), "Gram loss"));
+}
+
+TEST(Report, SaysWhoseSecondsAreOfSeveralProcesses) {
+  std::vector<RunRecord> runs = sample_sweep();
+  EXPECT_FALSE(contains(make_report(selected(runs), default_table_spec()).caption(), "Seconds are sums"));
+  runs[2].resumed = true;
+  EXPECT_TRUE(contains(make_report(selected(runs), default_table_spec()).caption(), "did not finish, in: sage_paper."));
 }
 
 TEST(Report, SeveralEvaluationsAreNamed) {

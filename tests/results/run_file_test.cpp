@@ -15,6 +15,7 @@
 
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "results/coverage.h"
 #include "results/hdf5_io.h"
 #include "tests/results/samples.h"
 
@@ -41,6 +42,7 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
   EXPECT_EQ(a.finished, b.finished);
   EXPECT_EQ(a.numerics, b.numerics);
   EXPECT_EQ(a.full_precision, b.full_precision);
+  EXPECT_EQ(a.resumed, b.resumed);
   ASSERT_EQ(a.config.size(), b.config.size());
   for (size_t i = 0; i < a.config.size(); ++i) {
     EXPECT_EQ(a.config[i].path, b.config[i].path);
@@ -76,7 +78,9 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
     EXPECT_EQ(a.metrics[i].protocol, b.metrics[i].protocol);
   }
   const StorageSummary &s = a.storage, &t = b.storage;
-  EXPECT_EQ(s.linear_weights, t.linear_weights);
+  for (uint64_t StorageSummary::*field : {&StorageSummary::linear_weights, &StorageSummary::quantized_weights, &StorageSummary::linear_matrices,
+                                          &StorageSummary::quantized_matrices, &StorageSummary::left_out_bytes})
+    EXPECT_EQ(s.*field, t.*field);
   expect_same(s.stored_bits, t.stored_bits);
   expect_same(s.paper_weight_bits, t.paper_weight_bits);
   expect_same(s.paper_scaling_bits, t.paper_scaling_bits);
@@ -100,7 +104,7 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
     EXPECT_EQ(m.groups, n.groups);
     for (double MatrixRow::*field :
          {&MatrixRow::salient_ratio, &MatrixRow::paper_bits, &MatrixRow::stored_bits, &MatrixRow::d, &MatrixRow::gram_loss,
-          &MatrixRow::excess_stored, &MatrixRow::excess_paper, &MatrixRow::seconds})
+          &MatrixRow::percdamp, &MatrixRow::damping_retries, &MatrixRow::dead_columns, &MatrixRow::threshold_cut, &MatrixRow::excess_stored, &MatrixRow::excess_paper, &MatrixRow::seconds})
       expect_same(m.*field, n.*field);
     EXPECT_EQ(m.choice, n.choice);
   }
@@ -341,12 +345,26 @@ TEST(RunFile, HostileContentsGiveErrors) {
   });
 }
 
+// Written by the program when bits were over the quantized matrices alone: `rtn` with one of seven layers excluded.
+TEST(RunFile, RecordsOfTheFirstSchemaAreRead) {
+  const RunRecord r = read_run_file(std::string(SAGE_TEST_DATA) + "/runs/schema_1_excluded.h5");
+  EXPECT_EQ(r.matrices.size(), 6u);
+  EXPECT_GT(r.storage.stored_bits, 4);
+  EXPECT_EQ(r.storage.linear_matrices, 0u);
+  EXPECT_EQ(r.storage.quantized_weights, 0u);
+  EXPECT_FALSE(r.resumed);
+  for (double MatrixRow::*field : {&MatrixRow::percdamp, &MatrixRow::damping_retries, &MatrixRow::dead_columns, &MatrixRow::threshold_cut})
+    EXPECT_TRUE(std::isnan(r.matrices[0].*field));
+  EXPECT_TRUE(bits_leave_layers_out(r));
+  EXPECT_EQ(matrices_quantized(r), "6 of ?");
+}
+
 TEST(RunFile, NewerSchemaIsRefused) {
   const TempFolder dir;
   hdf5::ImageWriter file(kUserBlockBytes);
   hdf5::write_attributes(file.root(), {{"schema_version", std::vector<int64_t>{kRunSchemaVersion + 1}}});
   write_file_atomically(dir / "n.h5", seal_image(file.image()));
-  EXPECT_NE(error_of(dir / "n.h5").find("schema version 2"), std::string::npos);
+  EXPECT_NE(error_of(dir / "n.h5").find("schema version 3"), std::string::npos);
 }
 
 TEST(RunFile, Hdf5StaysSilent) {

@@ -51,7 +51,12 @@ RunRecord sample_record() {
   p.tokenizer_digest = std::string(64, 'c');
   r.metrics = {{"gptq-2048", kMetricPerplexity, 32.5, 0.25, 4, "window 2048, no BOS"},
                {"gptq-2048", kMetricKl, 0.125, 0.01, 4, "window 2048, no BOS"}};
+  r.resumed = true;
   r.storage.linear_weights = 106168320;
+  r.storage.quantized_weights = 100000000;
+  r.storage.linear_matrices = 210;
+  r.storage.quantized_matrices = 199;
+  r.storage.left_out_bytes = 12336640;
   r.storage.stored_bits = 2.25;
   r.storage.paper_weight_bits = 1.01;
   r.storage.paper_scaling_bits = 0.05;
@@ -67,6 +72,7 @@ RunRecord sample_record() {
   r.matrices[0].salient_ratio = 0.01, r.matrices[1].salient_ratio = 0.02;
   r.matrices[0].seconds = 0.5, r.matrices[1].seconds = 0.75;
   r.matrices[1].gram_loss = 0.2;
+  r.matrices[1].percdamp = 0.1, r.matrices[1].damping_retries = 1, r.matrices[1].dead_columns = 3, r.matrices[1].threshold_cut = 0.04;
   for (MatrixRow& m : r.matrices) {
     m.paper_bits = 1.06 + 0.01 * static_cast<double>(m.layer);
     m.stored_bits = 2.25 + 0.1 * static_cast<double>(m.layer);

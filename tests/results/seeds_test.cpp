@@ -135,6 +135,26 @@ TEST(Seeds, ReportCountsRunsAndKeepsFailures) {
   EXPECT_TRUE(contains(t.caption(), "--each"));
 }
 
+// What is said of columns is said where they are.
+TEST(Seeds, CaptionsSpeakOfWhatIsShown) {
+  TableSpec plain;
+  plain.columns = {{"label", "", -1}, {"stored_bits", "", -1}};
+  const std::string without = make_seed_report(selected(three_seeds()), plain).caption();
+  EXPECT_FALSE(contains(without, "over full precision") || contains(without, "sd is")) << without;
+  const std::string with = make_seed_report(selected(three_seeds()), default_table_spec()).caption();
+  EXPECT_TRUE(contains(with, "over full precision is paired") && contains(with, "sd is the standard deviation")) << with;
+  std::vector<RunRecord> alone = three_seeds();
+  alone.erase(alone.begin());  // no full precision to be compared with
+  EXPECT_FALSE(contains(make_seed_report(selected(alone), default_table_spec()).caption(), "over full precision"));
+}
+
+TEST(Seeds, EqualRunsHaveNoSpread) {
+  std::vector<RunRecord> runs = three_seeds();
+  for (RunRecord& r : runs) r.metrics[0].value = 8.0 / 3 + 0.1;  // whose mean over three, rounded, is another number
+  const Table t = make_seed_report(selected(runs), default_table_spec());
+  EXPECT_EQ(*t.rows()[1][3].value, 0.0);
+}
+
 std::string report(const std::vector<std::string>& args) {
   namespace po = boost::program_options;
   const Verb verb = report_verb();
