@@ -22,13 +22,14 @@ failed_points := 4
 model_option := $(if $(MODEL),--model "$(MODEL)")
 sources = git ls-files --cached --others --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh' | grep -v '^tests/data/'
 
-.PHONY: help quickstart test test-cuda fresh ptxas-table build fetch packages packages-test venv model text format tidy install clean clean-venv clean-cache
+.PHONY: help quickstart test test-cuda cuda-bundle fresh ptxas-table build fetch packages packages-test venv model text format tidy install clean clean-venv clean-cache
 
 help:
 	@echo "Targets"
 	@echo "  quickstart  install what is missing, build, fetch model and text, compare methods on them, show table and picture"
 	@echo "  test        build and run all tests: release, AddressSanitizer + UndefinedBehaviorSanitizer, $(FUZZ_SECONDS) s per fuzz target"
 	@echo "  test-cuda   run the kernel tests on this machine's NVIDIA GPU, time its operations, and print a report"
+	@echo "  cuda-bundle make a folder that does the same on a machine with a driver alone: no compiler, no packages"
 	@echo "  fresh       run quickstart and test in a minimal Debian 12 of its own, without and with the CUDA toolkit (needs root; see scripts/fresh.sh)"
 	@echo "  build       build the program: $(sageptq)"
 	@echo "  fetch       fetch the default model and text into the cache folder (no network once they are there)"
@@ -62,6 +63,10 @@ test: packages-test
 # Exit status 3 of the script (make: Error 3): no device, nothing was tested.
 test-cuda: packages
 	@JOBS=$(JOBS) scripts/test_cuda.sh
+
+# Exit status 3 of the script: no nvcc. OUT of quickstart is not meant.
+cuda-bundle: packages
+	@OUT= JOBS=$(JOBS) scripts/cuda_bundle.sh
 
 # FRESH, FRESH_STEPS, FRESH_DIR, FRESH_KEEP and FRESH_MIRROR reach the script by the environment.
 fresh:

@@ -1,5 +1,7 @@
 #include "core/model/block_stream.h"
 
+#include <omp.h>
+
 #include "core/util/errors.h"
 
 namespace sage {
@@ -27,8 +29,9 @@ BlockStream::BlockStream(const Family& family, const WeightSource& source, const
 void BlockStream::start() {
   if (started_ == layers_.size()) return;
   const int layer = layers_[started_++];
-  // A deferred task runs inside get(), on the thread that asks.
-  coming_ = std::async(ahead_ ? std::launch::async : std::launch::deferred, [this, layer] {
+  // A deferred task runs inside get(), on the thread that asks. To OpenMP a new thread is one that nobody told how many to use.
+  coming_ = std::async(ahead_ ? std::launch::async : std::launch::deferred, [this, layer, threads = omp_get_max_threads()] {
+    omp_set_num_threads(threads);
     Block block;
     block.weights = load_(layer);
     block.held = hold(backend_, block.weights);

@@ -52,7 +52,8 @@ std::string caption(const Backend& backend) {
     return fmt::format(
         "backend {}: {}. {}; cpu ms: mean over repetitions, all "
         "threads; bound: stream read rate (methods: every weight read once) or OpenBLAS sgemm (ssyrk for Grams) on the "
-        "same shapes (trailing updates: on a square product; splits: half of that), measured in this run",
+        "same shapes (trailing updates: on a square product; splits: half of that), the best of passes in turns with the "
+        "operation",
         backend.name(), backend.description(), times);
   return fmt::format(
       "backend {}: {}. {}, which ends when the device is done; matrices lie in its memory, while masks, labels and "

@@ -5,9 +5,10 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <thread>
 
 #include "core/util/files.h"
+#include "core/util/processors.h"
+#include "core/util/waiting_policy.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/experiment.h"
 #include "experiments/engine/libraries.h"
@@ -31,6 +32,12 @@ std::string folder_state(const std::string& path) {
   return error ? path : fmt::format("{} ({:.1f} GB free)", path, static_cast<double>(space.available) / 1e9);
 }
 
+std::string waiting_state() {
+  const WaitingPolicy policy = waiting_policy();
+  if (policy.setting.empty()) return "OpenMP's own way: spinning; set OMP_WAIT_POLICY=passive where other programs run beside";
+  return policy.setting + (policy.by_user ? "" : " (set by sageptq; OMP_WAIT_POLICY or GOMP_SPINCOUNT override it)");
+}
+
 // Fetched things lie in folders CACHE/models/NAME and CACHE/texts/NAME.
 std::string fetched(const std::string& folder, const char* needed) {
   std::string found;
@@ -51,7 +58,10 @@ Verb doctor_verb() {
   v.run = [](const Program& program, const po::variables_map&) {
     fmt::print("sageptq {}\n\nmachine\n", program_version());
     line("sources", build_digest() + " (sha256 of what decides numbers)");
-    line("threads", fmt::format("{} used, {} offered", omp_get_max_threads(), std::thread::hardware_concurrency()));
+    const int threads = omp_get_max_threads();
+    line("threads",
+         fmt::format("{} ({})", threads, threads == default_threads().count ? default_threads().reason : "--threads"));
+    line("waiting", waiting_state());
     const auto bytes = static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
     line("memory", fmt::format("{:.1f} GB", bytes / 1e9));
     fmt::print("\nbackends\n");
@@ -59,7 +69,8 @@ Verb doctor_verb() {
       line(b.name, (b.available ? "" : "not available: ") + b.detail);
     const CudaBuild cuda = cuda_build();
     fmt::print("\nCUDA\n");
-    line("toolkit", cuda.present ? fmt::format("{}; compiled for {}", cuda.toolkit, cuda.architectures) : "none: built without");
+    line("toolkit",
+         cuda.present ? fmt::format("{}; compiled for {}", cuda.toolkit, cuda.architectures) : "none: built without");
     if (cuda.present) line("driver", cuda.driver.empty() ? "none" : "serves up to CUDA " + cuda.driver);
     fmt::print("\nfolders\n");
     line("cache", folder_state(cache_folder()));

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "core/util/log.h"
+#include "core/util/processors.h"
 #include "experiments/cli/command_line.h"
 #include "experiments/cli/completion.h"
 #include "experiments/cli/verb.h"
@@ -34,7 +35,7 @@ ExitCode dispatch(Program& program, const std::vector<Verb>& verbs, const std::v
   if (global.quiet > 0) set_log_level(LogLevel::kWarning);
   if (global.quiet > 1) set_log_level(LogLevel::kQuiet);
   if (global.verbose > 0) set_log_level(LogLevel::kDebug);
-  if (global.threads > 0) omp_set_num_threads(global.threads);
+  omp_set_num_threads(global.threads > 0 ? global.threads : default_threads().count);
 
   const std::string& name = words[global.verb];
   const std::vector<std::string> rest(words.begin() + static_cast<std::ptrdiff_t>(global.verb) + 1, words.end());

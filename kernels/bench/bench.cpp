@@ -5,13 +5,13 @@
 
 #include <algorithm>
 #include <chrono>
-#include <map>
-#include <tuple>
+#include <memory>
 #include <vector>
 
 #include "core/backend/memory.h"
 #include "core/util/random.h"
 #include "kernels/bench/harness.h"
+#include "kernels/bench/interleave.h"
 #include "kernels/cpu/cpu_backend.h"
 
 namespace sage::bench {
@@ -44,74 +44,83 @@ const Backend& backend() { return *subject.backend; }
 
 int64_t sized(int64_t full, int64_t tiny) { return subject.tiny ? tiny : full; }
 
-double stream_read_rate() {
-  if (!on_host()) return 0;
-  static const double rate = [] {
-    const int64_t words = int64_t{48} << 20;  // 384 MiB
-    std::vector<uint64_t> data(static_cast<size_t>(words), 1);
-    double best = 1e30;
-    for (int pass = 0; pass < 8; ++pass) {
-      const double start = now();
-      uint64_t total = 0;
+namespace {
+
+// Seconds of one call of `work`, for which OpenBLAS has as many threads as OpenMP.
+double with_blas_threads(const std::function<void()>& work) {
+  openblas_set_num_threads(omp_get_max_threads());
+  const double start = now();
+  work();
+  const double seconds = now() - start;
+  cpu::keep_openblas_serial();  // as the backend wants it
+  return seconds;
+}
+
+double read_once(const std::vector<uint64_t>& data) {
+  const auto blocks = static_cast<int64_t>(data.size() / 4096);
+  const double start = now();
+  uint64_t total = 0;
 #pragma omp parallel for reduction(^ : total) schedule(static)
-      for (int64_t block = 0; block < words / 4096; ++block) {
-        const uint64_t* p = data.data() + block * 4096;
-        uint64_t x[32] = {};
-        for (int i = 0; i < 4096; i += 32)
-          for (int l = 0; l < 32; ++l)
-            x[l] ^= p[i + l];
-        for (uint64_t v : x)
-          total ^= v;
-      }
-      benchmark::DoNotOptimize(total);
-      best = std::min(best, now() - start);
-    }
-    return static_cast<double>(words) * 8.0 / best;
-  }();
-  return rate;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const uint64_t* p = data.data() + block * 4096;
+    uint64_t x[32] = {};
+    for (int i = 0; i < 4096; i += 32)
+      for (int l = 0; l < 32; ++l)
+        x[l] ^= p[i + l];
+    for (uint64_t v : x)
+      total ^= v;
+  }
+  benchmark::DoNotOptimize(total);
+  return now() - start;
 }
 
-double sgemm_rate(int64_t t, int64_t m, int64_t n) {
-  if (!on_host()) return 0;
-  static std::map<std::tuple<int64_t, int64_t, int64_t>, double> known;
-  double& rate = known[{t, m, n}];
-  if (rate > 0) return rate;
-  const Matrix x = weights(t, n, 1), w = weights(m, n, 2);
-  Matrix y(t, m);
-  openblas_set_num_threads(omp_get_max_threads());
-  const double work = 2.0 * static_cast<double>(t) * static_cast<double>(m) * static_cast<double>(n);
-  double best = 1e30;
-  for (int pass = 0, most = work > 2e10 ? 4 : 12; pass < most; ++pass) {
-    const double start = now();
+}  // namespace
+
+Bound stream_read() {
+  if (!on_host()) return {};
+  static const std::vector<uint64_t> data(size_t{48} << 20, 1);  // 384 MiB
+  return {static_cast<double>(data.size() * sizeof(uint64_t)), [] { return read_once(data); }};
+}
+
+Bound sgemm(int64_t t, int64_t m, int64_t n) {
+  if (!on_host()) return {};
+  const auto x = std::make_shared<Matrix>(weights(t, n, 1)), w = std::make_shared<Matrix>(weights(m, n, 2)),
+             y = std::make_shared<Matrix>(t, m);
+  const auto pass = [=] {
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, static_cast<int>(t), static_cast<int>(m), static_cast<int>(n), 1.0f,
-                x.data(), static_cast<int>(n), w.data(), static_cast<int>(n), 0.0f, y.data(), static_cast<int>(m));
-    best = std::min(best, now() - start);
-  }
-  cpu::keep_openblas_serial();  // as the backend wants it
-  return rate = work / best;
+                x->data(), static_cast<int>(n), w->data(), static_cast<int>(n), 0.0f, y->data(), static_cast<int>(m));
+  };
+  return {2.0 * static_cast<double>(t) * static_cast<double>(m) * static_cast<double>(n),
+          [=] { return with_blas_threads(pass); }};
 }
 
-double syrk_rate(int64_t t, int64_t n) {
-  if (!on_host()) return 0;
-  static std::map<std::pair<int64_t, int64_t>, double> known;
-  double& rate = known[{t, n}];
-  if (rate > 0) return rate;
-  const Matrix x = weights(t, n, 1);
-  Matrix gram = Matrix::zeros(n, n);
-  openblas_set_num_threads(omp_get_max_threads());
-  const double work = static_cast<double>(t) * static_cast<double>(n) * static_cast<double>(n + 1);
-  double best = 1e30;
-  for (int pass = 0, most = work > 1e10 ? 4 : 12; pass < most; ++pass) {
-    const double start = now();
-    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, static_cast<int>(n), static_cast<int>(t), 1.0f, x.data(),
-                static_cast<int>(n), 0.5f, gram.data(), static_cast<int>(n));
-    best = std::min(best, now() - start);
-  }
-  cpu::keep_openblas_serial();  // as the backend wants it
-  return rate = work / best;
+Bound syrk(int64_t t, int64_t n) {
+  if (!on_host()) return {};
+  const auto x = std::make_shared<Matrix>(weights(t, n, 1)), gram = std::make_shared<Matrix>(Matrix::zeros(n, n));
+  const auto pass = [=] {
+    cblas_ssyrk(CblasRowMajor, CblasUpper, CblasTrans, static_cast<int>(n), static_cast<int>(t), 1.0f, x->data(),
+                static_cast<int>(n), 0.5f, gram->data(), static_cast<int>(n));
+  };
+  return {static_cast<double>(t) * static_cast<double>(n) * static_cast<double>(n + 1),
+          [=] { return with_blas_threads(pass); }};
 }
 
-void measure(benchmark::State& state, Unit unit, double amount, double bound, const std::function<void()>& operation) {
+Bound one_after_the_other(const std::vector<Bound>& parts) {
+  Bound all;
+  for (const Bound& b : parts) {
+    if (!b.pass) return {};
+    all.amount += b.amount;
+  }
+  all.pass = [parts] {
+    double seconds = 0;
+    for (const Bound& b : parts)
+      seconds += b.pass();
+    return seconds;
+  };
+  return all;
+}
+
+void measure(benchmark::State& state, Unit unit, double amount, const Bound& bound, const std::function<void()>& operation) {
   const BackendMatrix mark = placed(Matrix::zeros(1, 1));
   const auto seconds = [&](int count) {
     const double start = now();
@@ -121,19 +130,29 @@ void measure(benchmark::State& state, Unit unit, double amount, double bound, co
     return (now() - start) / count;
   };
   seconds(1);  // first touch of results and caches
+  if (bound.pass) bound.pass();
   // On a device several operations share one wait, which may take longer than one of them.
   constexpr double kMostShared = 100, kShareSeconds = 2e-3;
   const int count = on_host() ? 1 : static_cast<int>(std::clamp(kShareSeconds / seconds(1), 1.0, kMostShared));
-  double best = 1e30;
-  for (auto _ : state)
-    best = std::min(best, seconds(count));
-  state.counters["count"] = count;
+  Interleave turns([&] { return seconds(count); }, bound.pass);
+  for (auto _ : state) {
+    if (turns.bound_is_due()) {
+      state.PauseTiming();
+      turns.time_bound();
+      state.ResumeTiming();
+    }
+    turns.time_operation();
+  }
+  turns.finish();
   const UnitName& name = name_of(unit);
+  const double best = turns.operation_seconds();
+  state.counters["count"] = count;
   state.counters[name.text] = amount / best * name.factor;
   state.counters["best_ms"] = best * 1e3;
-  if (bound > 0) {
-    state.counters["bound"] = bound * name.factor;
-    state.counters["fraction"] = amount / best / bound;
+  if (bound.pass) {
+    const double rate = bound.amount / turns.bound_seconds();
+    state.counters["bound"] = rate * name.factor;
+    state.counters["fraction"] = amount / best / rate;
   }
 }
 
@@ -218,8 +237,9 @@ void register_all() {
 void register_matrix_benchmark(const MatrixBenchmark& b) {
   bench::add_benchmark(b.name, 1.0, [b](benchmark::State& state) {
     const Matrix w = bench::weights(b.rows, b.cols, 11);
-    bench::measure(state, bench::Unit::kWeights, static_cast<double>(w.size()), bench::stream_read_rate() / sizeof(float),
-                   [&] { b.run(w.view()); });
+    bench::Bound bound = bench::stream_read();
+    bound.amount /= sizeof(float);
+    bench::measure(state, bench::Unit::kWeights, static_cast<double>(w.size()), bound, [&] { b.run(w.view()); });
   });
 }
 

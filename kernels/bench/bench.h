@@ -1,9 +1,9 @@
 // Benchmarks of the operations of a backend. Where it computes in host memory, every figure is set against a bound measured in
-// the same run: bytes against the machine's stream read rate, floating-point operations against OpenBLAS sgemm (ssyrk for
-// Grams) with its own threads on the same shapes (trailing updates: on a square product; splits: half of that, for doubles). Of
-// a device no bound is known, and none is stated. There, matrices lie in the device's memory before the clock starts, and a
-// repetition ends when the device is done: what is timed is the operation, and the transfer of what its interface has in host
-// memory (masks, labels, targets, results). Counters:
+// turns with it (interleave.h), the best of each: bytes against the machine's stream read rate, floating-point operations
+// against OpenBLAS sgemm (ssyrk for Grams) with its own threads on the same shapes (trailing updates: on a square product;
+// splits: half of that, for doubles). Of a device no bound is known, and none is stated. There, matrices lie in the device's
+// memory before the clock starts, and a repetition ends when the device is done: what is timed is the operation, and the
+// transfer of what its interface has in host memory (masks, labels, targets, results). Counters:
 //   GB/s, GFLOP/s or Mweights/s   best repetition
 //   bound             the rate the work is limited by, same unit
 //   fraction          reached / bound

@@ -18,7 +18,7 @@ void add(const std::string& name, int64_t cols) {
     const BackendArray<T> gram(backend(), cols, cols);
     copy<T>(backend(), {zeros.data(), cols, cols}, gram.view());
     const double work = static_cast<double>(tokens) * static_cast<double>(cols * (cols + 1));
-    measure(state, Unit::kOperations, work, syrk_rate(tokens, cols),
+    measure(state, Unit::kOperations, work, syrk(tokens, cols),
             [&] { backend().gram_update(x.view(), 0.5, 1.0, gram.view()); });
   });
 }

@@ -51,7 +51,7 @@ void add(const char* name, bool corrected) {
         {&code, 1}, columns, corrected ? Correction::kColumnwise : Correction::kNone, corrected ? u.view() : WeightView()};
     const auto weights_coded = static_cast<double>(rows * cols);
     measure(state, corrected ? Unit::kOperations : Unit::kWeights,
-            corrected ? weights_coded * static_cast<double>(cols - 1) : weights_coded, 0, [&] {
+            corrected ? weights_coded * static_cast<double>(cols - 1) : weights_coded, {}, [&] {
               backend().block_coder()->code_block(block, w.view(), decoded.view(), symbols.view(),
                                                   corrected ? error.view() : View<float>());
             });

@@ -17,7 +17,7 @@ void add(int64_t size) {
     double work = 0;
     for (int64_t last = block; last < size; last += block)
       work += 2.0 * static_cast<double>(size) * static_cast<double>(block) * static_cast<double>(size - last);
-    measure(state, Unit::kOperations, work, sgemm_rate(size, size, size), [&] {
+    measure(state, Unit::kOperations, work, sgemm(size, size, size), [&] {
       for (int64_t last = block; last < size; last += block)
         backend().subtract_product(e.view(), factor.view().row_range(last - block, last).columns(last, size),
                                    w.view().columns(last, size));

@@ -65,18 +65,11 @@ double linear_operations(const Sizes& s) {
 // Both products of attention over the causal half.
 double attention_operations(const Sizes& s) { return product(s.length, s.hidden, s.length + 1); }
 
-// Time the linear layers alone would take at sgemm's rate on each shape, turned into one rate.
-double linear_bound(const Sizes& s) {
-  double seconds = 0;
-  auto take = [&](int64_t m, int64_t n) { seconds += product(s.length, m, n) / sgemm_rate(s.length, m, n); };
-  take(s.hidden, s.hidden);
-  take(s.hidden, s.hidden);
-  take(s.keys, s.hidden);
-  take(s.keys, s.hidden);
-  take(s.inner, s.hidden);
-  take(s.inner, s.hidden);
-  take(s.hidden, s.inner);
-  return linear_operations(s) / seconds;  // 0 where no rate is known
+// The linear layers alone, at sgemm's rate on each shape.
+Bound linear_bound(const Sizes& s) {
+  const Bound own = sgemm(s.length, s.hidden, s.hidden), keys = sgemm(s.length, s.keys, s.hidden),
+              up = sgemm(s.length, s.inner, s.hidden), down = sgemm(s.length, s.hidden, s.inner);
+  return one_after_the_other({own, own, keys, keys, up, up, down});
 }
 
 void add(const std::string& name, const std::function<void(benchmark::State&)>& run) {
@@ -87,7 +80,7 @@ void add_linear(int64_t t, int64_t m, int64_t n) {
   add(fmt::format("linear/{}x{}x{}", t, m, n), [=](benchmark::State& state) {
     const BackendMatrix x = placed(weights(t, n, 1)), y(backend(), t, m);
     const Held w(weights(m, n, 2));
-    measure(state, Unit::kOperations, product(t, m, n), sgemm_rate(t, m, n),
+    measure(state, Unit::kOperations, product(t, m, n), sgemm(t, m, n),
             [&] { backend().linear(x.view(), w.view(), {}, y.view()); });
   });
 }
@@ -116,18 +109,18 @@ void register_forward() {
   });
   add(fmt::format("rms_norm/{}x{}", s.length, s.hidden), [s](benchmark::State& state) {
     Block b;
-    measure(state, Unit::kBytes, bytes(s, 2, s.hidden), 0,
+    measure(state, Unit::kBytes, bytes(s, 2, s.hidden), {},
             [&] { backend().rms_norm(b.x.view(), b.gain, 1e-5f, b.normed.view()); });
   });
   add(fmt::format("silu_mul/{}x{}", s.length, s.inner), [s](benchmark::State& state) {
     Block b;
     b.run();
-    measure(state, Unit::kBytes, bytes(s, 3, s.inner), 0, [&] { backend().silu_mul(b.xg.view(), b.xu.view(), b.xg.view()); });
+    measure(state, Unit::kBytes, bytes(s, 3, s.inner), {}, [&] { backend().silu_mul(b.xg.view(), b.xu.view(), b.xg.view()); });
   });
   add("rotary/" + heads, [s](benchmark::State& state) {
     Block b;
     b.run();
-    measure(state, Unit::kBytes, bytes(s, 2, s.hidden), 0, [&] { backend().rotary(b.xq.view(), b.shape.heads, b.rotary, 0); });
+    measure(state, Unit::kBytes, bytes(s, 2, s.hidden), {}, [&] { backend().rotary(b.xq.view(), b.shape.heads, b.rotary, 0); });
   });
   add("block/linear_and_attention", [s](benchmark::State& state) {
     Block b;
@@ -138,7 +131,7 @@ void register_forward() {
     const Held head(weights(s.vocabulary, s.hidden, 2));
     const std::vector<int32_t> target(static_cast<size_t>(s.length), 17);
     std::vector<double> nll(target.size());
-    measure(state, Unit::kOperations, product(s.length, s.vocabulary, s.hidden), sgemm_rate(256, s.vocabulary, s.hidden),
+    measure(state, Unit::kOperations, product(s.length, s.vocabulary, s.hidden), sgemm(256, s.vocabulary, s.hidden),
             [&] { backend().head_nll(hidden.view(), head.view(), target, nll, {}); });
   });
   const int64_t rows = sized(512, 16);
@@ -147,7 +140,7 @@ void register_forward() {
     const Held head(weights(s.vocabulary, s.hidden, 2));
     std::vector<double> kl(static_cast<size_t>(rows));
     std::vector<uint8_t> agree(kl.size());
-    measure(state, Unit::kOperations, 2 * product(rows, s.vocabulary, s.hidden), sgemm_rate(256, s.vocabulary, s.hidden),
+    measure(state, Unit::kOperations, 2 * product(rows, s.vocabulary, s.hidden), sgemm(256, s.vocabulary, s.hidden),
             [&] { backend().head_divergence(other.view(), head.view(), hidden.view(), head.view(), kl, agree); });
   });
 }

@@ -1,5 +1,5 @@
-// What the benchmark files share: what is benchmarked, bounds measured once per process, test data where the backend wants it,
-// and the timing of one operation.
+// What the benchmark files share: what is benchmarked, bounds, test data where the backend wants it, and the timing of one
+// operation beside its bound.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "core/backend/memory.h"
 
@@ -16,20 +17,26 @@ namespace sage::bench {
 const Backend& backend();                   // whose operations are timed
 int64_t sized(int64_t full, int64_t tiny);  // a size, by BenchmarkOptions::tiny
 
-// Bounds of backends that compute in host memory; 0 for others.
-// Read rate in bytes per second of all threads over an array far larger than the caches; best of several passes.
-double stream_read_rate();
-// OpenBLAS sgemm, y[t x m] = x[t x n] * w[m x n]^T with as many of its own threads as OpenMP would use; operations per second.
-double sgemm_rate(int64_t t, int64_t m, int64_t n);
-// OpenBLAS ssyrk, upper triangle of x^T x for x[t x n], with as many of its own threads; operations (t n (n + 1)) per second.
-double syrk_rate(int64_t t, int64_t n);
+// What an operation cannot beat: a pass over so many bytes, operations or weights, and the seconds it took, by as many threads
+// as the operation has. Of backends that do not compute in host memory no bound is known: no pass.
+struct Bound {
+  double amount = 0;
+  std::function<double()> pass;
+};
+// All threads read an array far larger than the caches; bytes.
+Bound stream_read();
+// OpenBLAS sgemm, y[t x m] = x[t x n] * w[m x n]^T, with its own threads; operations.
+Bound sgemm(int64_t t, int64_t m, int64_t n);
+// OpenBLAS ssyrk, upper triangle of x^T x for x[t x n], with its own threads; t n (n + 1) operations.
+Bound syrk(int64_t t, int64_t n);
+Bound one_after_the_other(const std::vector<Bound>& parts);
 
 enum class Unit { kBytes, kOperations, kWeights };
 // Registers a benchmark that repeats for at least `seconds`.
 void add_benchmark(const std::string& name, double seconds, const std::function<void(benchmark::State&)>& run);
-// Times `operation` and reports its best rate against `bound` (per second; 0 = none). `amount` is bytes, operations
-// or weights.
-void measure(benchmark::State& state, Unit unit, double amount, double bound, const std::function<void()>& operation);
+// Times `operation` and `bound` in turns and reports the best rate of the one against that of the other. `amount` is bytes,
+// operations or weights, as bound.amount.
+void measure(benchmark::State& state, Unit unit, double amount, const Bound& bound, const std::function<void()>& operation);
 
 // Weights with the standard deviation and tails of a trained layer, the same in every run.
 Matrix weights(int64_t rows, int64_t cols, uint64_t seed);

@@ -65,13 +65,13 @@ void add(int64_t rows, int64_t cols, int groups) {
     add_benchmark(fmt::format("packed/{}/{}", way.name, shape), 0.3, [=](benchmark::State& state) {
       const PackedMatrix w(*device(), random_planes(rows, cols, groups));
       const BackendMatrix x = placed(weights(1, cols, 31)), y(backend(), 1, rows);
-      measure(state, Unit::kWeights, static_cast<double>(rows * cols), 0, [&] { w.multiply(x.view(), y.view(), way.kernel); });
+      measure(state, Unit::kWeights, static_cast<double>(rows * cols), {}, [&] { w.multiply(x.view(), y.view(), way.kernel); });
     });
   const int64_t vectors = sized(2048, 17);
   add_benchmark(fmt::format("packed/panels_of_{}_vectors/{}", vectors, shape), 0.5, [=](benchmark::State& state) {
     const PackedMatrix w(*device(), random_planes(rows, cols, groups));
     const BackendMatrix x = placed(weights(vectors, cols, 32)), y(backend(), vectors, rows);
-    measure(state, Unit::kOperations, 2.0 * static_cast<double>(vectors) * static_cast<double>(rows * cols), 0,
+    measure(state, Unit::kOperations, 2.0 * static_cast<double>(vectors) * static_cast<double>(rows * cols), {},
             [&] { w.multiply(x.view(), y.view()); });
   });
 }

@@ -43,16 +43,14 @@ void register_quantization() {
     add_benchmark(std::string("quantize/") + name, 0.4, [=](benchmark::State& state) {
       if (*shared == nullptr) *shared = std::make_unique<Problem>();
       Problem& p = **shared;
-      measure(state, Unit::kBytes, bytes_per_weight * static_cast<double>(p.w.size()), stream_read_rate(),
-              [&] { operation(p); });
+      measure(state, Unit::kBytes, bytes_per_weight * static_cast<double>(p.w.size()), stream_read(), [&] { operation(p); });
     });
   };
   if (backend().memory_is_host())
-    benchmark::RegisterBenchmark("memory/stream_read", [](benchmark::State& state) {
-      for (auto _ : state)
-        benchmark::DoNotOptimize(stream_read_rate());
-      state.counters["GB/s"] = stream_read_rate() * 1e-9;
-    })->Iterations(1);
+    add_benchmark("memory/stream_read", 0.4, [](benchmark::State& state) {
+      const Bound read = stream_read();
+      measure(state, Unit::kBytes, read.amount, {}, [&] { read.pass(); });
+    });
   add("matrix_stats", 4, [](Problem& p) { benchmark::DoNotOptimize(backend().matrix_stats(p.w.view())); });
   add("deviation_order_statistic", 8, [](Problem& p) {
     benchmark::DoNotOptimize(backend().deviation_order_statistic(p.w.view(), 1e-4f, p.w.size() * 99 / 100));
@@ -107,7 +105,7 @@ void register_quantization() {
   const int64_t rows = sized(4096, 16), cols = sized(8192, 128);
   add_benchmark(fmt::format("quantize/hadamard_rows/{}x{}", rows, cols), 0.4, [=](benchmark::State& state) {
     const BackendMatrix w = placed(weights(rows, cols, 9));
-    measure(state, Unit::kBytes, 8.0 * static_cast<double>(w.size()), stream_read_rate(),
+    measure(state, Unit::kBytes, 8.0 * static_cast<double>(w.size()), stream_read(),
             [&] { backend().hadamard_rows(w.view()); });
   });
 }

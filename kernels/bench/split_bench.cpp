@@ -50,7 +50,9 @@ void add(const char* name, bool columns) {
     std::vector<double> errors(cuts.size());
     std::vector<int64_t> upper(cuts.size());
     const double operations = static_cast<double>(divisions(x.view(), trials) * cols * (columns ? 10 : 5));
-    measure(state, Unit::kOperations, operations, sgemm_rate(1024, 1024, 1024) / 2, [&] {
+    Bound bound = sgemm(1024, 1024, 1024);
+    bound.amount /= 2;
+    measure(state, Unit::kOperations, operations, bound, [&] {
       backend().split_errors(x.view(), trials, errors, upper);
       benchmark::DoNotOptimize(errors.data());
     });

@@ -19,7 +19,8 @@ namespace {
 constexpr Status kSuccess{};
 constexpr uint64_t kTotalBytes = uint64_t{8} << 30;
 constexpr int kInvalidValue = 1;      // cudaErrorInvalidValue
-constexpr int kBlasInvalidValue = 7;  // CUBLAS_STATUS_INVALID_VALUE
+constexpr int kBlasNotInitialized = 1;  // CUBLAS_STATUS_NOT_INITIALIZED
+constexpr int kBlasInvalidValue = 7;    // CUBLAS_STATUS_INVALID_VALUE
 constexpr int kNanPattern = 0xff;
 
 using Clock = std::chrono::steady_clock;
@@ -50,7 +51,7 @@ class Widened {
 
 class EmulatedApi final : public Api {
  public:
-  EmulatedApi() { cpu::keep_openblas_serial(); }
+  explicit EmulatedApi(bool products) : products_(products) { cpu::keep_openblas_serial(); }
   std::string name() const override { return "cuda_on_cpu"; }
   std::string describe(Status s) const override {
     if (s.library == Status::Library::kBlas) return fmt::format("cuBLAS status {}", s.code);
@@ -120,6 +121,7 @@ class EmulatedApi final : public Api {
   Status launched(int code) override { return {code}; }
 
   Status gemm(const GemmCall& g, Stream) override {
+    if (!products_) return {kBlasNotInitialized, Status::Library::kBlas};
     const int64_t a_rows = g.transpose_a ? g.k : g.m, b_rows = g.transpose_b ? g.n : g.k;
     if (g.m < 0 || g.n < 0 || g.k < 0 || g.lda < std::max<int64_t>(1, a_rows) || g.ldb < std::max<int64_t>(1, b_rows) ||
         g.ldc < std::max<int64_t>(1, g.m))
@@ -140,6 +142,7 @@ class EmulatedApi final : public Api {
     return kSuccess;
   }
   Status syrk(const SyrkCall& s, Stream) override {
+    if (!products_) return {kBlasNotInitialized, Status::Library::kBlas};
     if (s.n < 0 || s.k < 0 || s.lda < std::max<int64_t>(1, s.transpose ? s.k : s.n) || s.ldc < std::max<int64_t>(1, s.n))
       return {kBlasInvalidValue, Status::Library::kBlas};
     const cpu::OneThread alone;
@@ -161,10 +164,12 @@ class EmulatedApi final : public Api {
     std::memset(*memory, kNanPattern, bytes);
     return kSuccess;
   }
+
+  bool products_;
 };
 
 }  // namespace
 
-std::unique_ptr<Api> make_emulated_api() { return std::make_unique<EmulatedApi>(); }
+std::unique_ptr<Api> make_emulated_api(bool products) { return std::make_unique<EmulatedApi>(products); }
 
 }  // namespace sage::cuda

@@ -8,6 +8,7 @@
 
 namespace sage::cuda {
 
-std::unique_ptr<Api> make_emulated_api();
+// Without `products` it is a machine that lacks cuBLAS: every product fails.
+std::unique_ptr<Api> make_emulated_api(bool products = true);
 
 }  // namespace sage::cuda

@@ -3,7 +3,9 @@
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <vector>
 
@@ -23,12 +25,18 @@ namespace {
 constexpr int kNotInitialized = 1, kExecutionFailed = 13, kNotSupported = 15;
 constexpr int kTf32MathMode = 3, kCompute32F = 68;
 
+// SAGE_FAKE_CUBLAS of the environment, where the program is no longer where it was built.
+std::string fake_cublas_file() {
+  const char* moved = std::getenv("SAGE_FAKE_CUBLAS");
+  return moved != nullptr ? moved : SAGE_FAKE_CUBLAS;
+}
+
 FakeCublas& fake() {
-  void* library = dlopen(SAGE_FAKE_CUBLAS, RTLD_NOW | RTLD_LOCAL);
+  void* library = dlopen(fake_cublas_file().c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw std::runtime_error(dlerror());
   return *reinterpret_cast<FakeCublas* (*)()>(dlsym(library, "fake_cublas"))();
 }
-std::unique_ptr<Api> api_over_fake() { return make_cuda_api(load_cublas({SAGE_FAKE_CUBLAS})); }
+std::unique_ptr<Api> api_over_fake() { return make_cuda_api(load_cublas({fake_cublas_file()})); }
 
 std::vector<unsigned char> numbers(Number kind, int64_t n, uint64_t stream) {
   Rng rng(7, stream);
@@ -220,6 +228,12 @@ TEST(CompiledKernels, AreThoseTheExecutorRuns) {
   EXPECT_EQ(filled(compiled.calibration), filled(calibration));
   EXPECT_EQ(filled(compiled.packed), filled(packed));
   EXPECT_EQ(filled(forward), std::vector<bool>(sizeof(ForwardKernels) / sizeof(void*), true));
+}
+
+TEST(Cublas, OfBothVersionsIsLookedFor) {
+  const std::vector<std::string> names = cublas_candidates();
+  for (const char* name : {"libcublas.so.12", "libcublas.so.13"})
+    EXPECT_EQ(std::count(names.begin(), names.end(), name), 1) << name;
 }
 
 TEST(Cublas, OfTheToolkitIsFoundAndHasAllEntryPoints) {

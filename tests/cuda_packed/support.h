@@ -6,19 +6,28 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/backend/memory.h"
 #include "core/util/random.h"
+#include "kernels/backends.h"
+#include "kernels/cuda/compiled/cuda_backend.h"
 #include "kernels/cuda/packed_matrix.h"
 #include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
 
 namespace sage::test {
 
+// SAGE_TEST_DEVICE=cuda: a real one; the tests of instances Kinds and those of whole products take any.
 inline const cuda::DeviceBackend& device() {
-  static const std::unique_ptr<Backend> backend = make_cuda_on_cpu_backend();
+  static const std::unique_ptr<Backend> backend = [] {
+    const char* name = std::getenv("SAGE_TEST_DEVICE");
+    const char* no_products = std::getenv("SAGE_WITHOUT_CUBLAS");
+    if (name == nullptr || std::string(name) == "cuda_on_cpu") return make_cuda_on_cpu_backend();
+    return no_products == nullptr ? make_backend(name) : make_cuda_backend_without_products();
+  }();
   return dynamic_cast<const cuda::DeviceBackend&>(*backend);
 }
 

@@ -588,6 +588,45 @@ def bench():
         assert "--device cpu" in absent.stderr and not absent.stdout, (absent.stderr, absent.stdout)
 
 
+def processors():
+    """How many threads there are and how they wait, and that the environment is otherwise as it was."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK", "OMP_PROC_BIND", "OMP_PLACES"):
+        environment.pop(name, None)
+    whole = dict(environment)
+
+    def doctor(*options, only=None, **variables):
+        environment.clear()
+        environment.update(variables if only else {**whole, **variables})
+        out = sageptq(*options, "doctor")
+        lines = {line.split()[0]: line[18:] for line in out.stdout.splitlines() if line.startswith("  ")}
+        return lines, out.stderr
+
+    def spins(**variables):
+        return re.search(r"GOMP_SPINCOUNT = '(\w+)'", doctor(OMP_DISPLAY_ENV="verbose", **variables)[1])[1]
+
+    # What the runtime itself says it found.
+    assert spins() == "0", spins()
+    assert spins(OMP_WAIT_POLICY="passive") == "0"
+    assert int(spins(OMP_WAIT_POLICY="active").replace("INFINITY", "30000000000")) > 1e9, "the user's policy was overridden"
+    assert spins(GOMP_SPINCOUNT="77") == "77"
+    assert doctor()[0]["waiting"].startswith("OMP_WAIT_POLICY=passive (set by sageptq"), doctor()[0]["waiting"]
+    assert doctor(OMP_WAIT_POLICY="active")[0]["waiting"] == "OMP_WAIT_POLICY=active"
+    assert doctor(GOMP_SPINCOUNT="77")[0]["waiting"] == "GOMP_SPINCOUNT=77"
+    # The variable whose place was taken for a moment is back.
+    lines, said = doctor(only=True, SAGEPTQ_STORE=str(work / "lent"), OMP_DISPLAY_ENV="verbose")
+    assert "GOMP_SPINCOUNT = '0'" in said and lines["store"].startswith(str(work / "lent")), (lines, said)
+    assert doctor(only=True, X="1")[0]["waiting"].startswith("OpenMP's own way"), "no variable but one that nobody knows"
+
+    machine = len(os.sched_getaffinity(0))
+    assert doctor(OMP_NUM_THREADS="3")[0]["threads"] == "3 (OMP_NUM_THREADS)"
+    assert doctor("--threads", machine + 5)[0]["threads"] == f"{machine + 5} (--threads)"
+    if machine > 1:
+        assert doctor(SLURM_CPUS_PER_TASK="1")[0]["threads"] == "1 (SLURM_CPUS_PER_TASK)"
+        bound = sageptq("doctor", preexec_fn=lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})).stdout
+        assert re.search(r"threads +1 \(affinity: 1 of \d+ processors\)", bound), bound
+        assert re.search(r"\n  cpu .*, 1 threads", bound), bound
+
+
 def device_record():
     """What a run's record says of the device: its memory, stage by stage, and what ran when."""
     h5py, pandas = readers()

@@ -20,6 +20,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cuda/compiled/cuda_backend.h"
 #include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
+#include "kernels/cuda_on_cpu/emulated_api.h"
 #include "kernels/cuda_on_cpu/executor/engine.h"
 
 namespace sage::test {
@@ -40,7 +41,16 @@ inline std::vector<std::string> threaded_backend_names() {
   std::erase(out, "reference");
   return out;
 }
+// SAGE_WITHOUT_CUBLAS=1: devices without cuBLAS, for the tests that need no product.
+inline bool without_products() {
+  const char* set = std::getenv("SAGE_WITHOUT_CUBLAS");
+  return set != nullptr && std::string(set) == "1";
+}
 inline std::unique_ptr<Backend> backend(const std::string& name) {
+  if (without_products() && name == "cuda") return make_cuda_backend_without_products();
+  if (without_products() && name == "cuda_on_cpu")
+    return std::make_unique<cuda::DeviceBackend>(cuda::make_emulated_api(false), cuda::emulated_kernels(),
+                                                 cuda::Precision::kFloat32, cuda::kEmulatedSizes);
   if (name == "cuda_on_cpu") return make_cuda_on_cpu_backend();
   if (name == "reference" || name == "cuda") return make_backend(name);
   return make_cpu_backend(name.substr(4));
@@ -56,7 +66,7 @@ inline std::string test_name(const testing::TestParamInfo<std::string>& info) {
 // Why the backend cannot be tested here; empty where it can.
 inline std::string absence(const std::string& name) {
   if (name != "cuda") return "";
-  static const BackendStatus status = cuda_status();
+  static const BackendStatus status = without_products() ? cuda_status_without_products() : cuda_status();
   return status.available ? "" : "no device: " + status.detail;
 }
 

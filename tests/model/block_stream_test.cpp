@@ -2,6 +2,7 @@
 #include "core/model/block_stream.h"
 
 #include <gtest/gtest.h>
+#include <omp.h>
 
 #include <atomic>
 #include <chrono>
@@ -80,6 +81,24 @@ TEST(BlockStream, LoadsWhileTheCallerWorks) {
   ASSERT_EQ(loader.wait_for(kPatience), std::future_status::ready) << "block 1 was not loaded ahead";
   EXPECT_NE(loader.get(), std::this_thread::get_id());
   EXPECT_EQ(blocks.next().layer, 1);
+}
+
+// The loader's own parallel loops keep to the caller's number of threads.
+TEST_P(BlockStreamTest, LoadsWithTheCallersThreads) {
+  const int before = omp_get_max_threads();
+  omp_set_num_threads(before + 3);
+  int seen = 0;
+  BlockStream blocks(
+      device_, {0},
+      [&](int layer) {
+        seen = omp_get_max_threads();
+        return numbered(layer);
+      },
+      ahead());
+  blocks.next();
+  EXPECT_EQ(seen, before + 3);
+  EXPECT_EQ(omp_get_max_threads(), before + 3);
+  omp_set_num_threads(before);
 }
 
 // Where the host computes, it loads in between, on the caller's own thread.

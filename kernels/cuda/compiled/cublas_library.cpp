@@ -8,14 +8,15 @@
 namespace sage::cuda {
 namespace {
 
+constexpr int kOtherMajor = CUBLAS_VER_MAJOR == 12 ? 13 : 12;
 const std::string kFile = fmt::format("libcublas.so.{}", CUBLAS_VER_MAJOR);
 
 template <class Function>
 void find(void* library, const char* symbol, Function* function) {
   *function = reinterpret_cast<Function>(dlsym(library, symbol));
   if (*function == nullptr)
-    throw ResourceError("cuBLAS: it lacks {}; expected {} of CUDA {}; install libcublas of that version", symbol, kFile,
-                        CUBLAS_VER_MAJOR);
+    throw ResourceError("cuBLAS: it lacks {}; expected libcublas.so of CUDA 12 or 13; install libcublas of one of them",
+                        symbol);
 }
 
 // The name a cuBLAS function has in the library: its header defines cublasCreate as cublasCreate_v2, for one.
@@ -24,7 +25,9 @@ void find(void* library, const char* symbol, Function* function) {
 
 }  // namespace
 
-std::vector<std::string> cublas_candidates() { return {kFile, std::string(SAGE_CUDA_LIBRARIES "/") + kFile}; }
+std::vector<std::string> cublas_candidates() {
+  return {kFile, std::string(SAGE_CUDA_LIBRARIES "/") + kFile, fmt::format("libcublas.so.{}", kOtherMajor)};
+}
 
 std::shared_ptr<const CublasFunctions> load_cublas(const std::vector<std::string>& candidates) {
   void* library = nullptr;
@@ -36,10 +39,9 @@ std::shared_ptr<const CublasFunctions> load_cublas(const std::vector<std::string
   }
   if (library == nullptr)
     throw ResourceError(
-        "cuBLAS: not found ({}); expected {}; install libcublas of CUDA {} (Debian and Ubuntu: libcublas-{}-*), or name its "
-        "folder "
-        "in LD_LIBRARY_PATH, or use --device cpu",
-        refusals, kFile, CUBLAS_VER_MAJOR, CUBLAS_VER_MAJOR);
+        "cuBLAS: not found ({}); expected libcublas.so of CUDA 12 or 13; install libcublas of CUDA {} (Debian and Ubuntu: "
+        "libcublas-{}-*), or name its folder in LD_LIBRARY_PATH, or use --device cpu",
+        refusals, CUBLAS_VER_MAJOR, CUBLAS_VER_MAJOR);
   auto f = std::make_shared<CublasFunctions>();
   find(library, SAGE_SYMBOL(cublasCreate), &f->create);
   find(library, SAGE_SYMBOL(cublasDestroy), &f->destroy);

@@ -9,8 +9,9 @@ namespace sage::cuda {
 
 struct CublasFunctions;  // the entry points that are used; cublas_functions.h
 
-// Names for dlopen, in the order they are tried: libcublas.so.MAJOR as the loader finds it, then in the toolkit this program
-// was built with. MAJOR is that of the toolkit: other versions have other interfaces.
+// Names for dlopen, in the order they are tried: libcublas.so.MAJOR as the loader finds it, in the toolkit this program was built
+// with, and the other MAJOR as the loader finds it. MAJOR is 12 or 13, the toolkit's first: the entry points used here are the same
+// in both.
 std::vector<std::string> cublas_candidates();
 
 // Loads the first that can be loaded; it stays in memory until the process ends. ResourceError: none can, or one lacks an entry

@@ -25,6 +25,10 @@ BackendStatus cuda_status();
 // Takes device 0 and loads cuBLAS. ResourceError with cuda_status()'s reason.
 std::unique_ptr<Backend> make_cuda_backend(cuda::Precision precision = cuda::Precision::kFloat32);
 
+// For tests of kernels on a machine without cuBLAS: whatever needs a product fails, all else is there.
+BackendStatus cuda_status_without_products();
+std::unique_ptr<Backend> make_cuda_backend_without_products();
+
 namespace cuda {
 // The kernels as nvcc compiled them; only in builds with CUDA.
 KernelTable compiled_kernels();

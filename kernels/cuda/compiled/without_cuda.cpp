@@ -17,4 +17,8 @@ std::unique_ptr<Backend> make_cuda_backend(cuda::Precision /*precision*/) {
   throw ResourceError("cuda: {}; expected an available device; use --device cpu", kReason);
 }
 
+BackendStatus cuda_status_without_products() { return cuda_status(); }
+
+std::unique_ptr<Backend> make_cuda_backend_without_products() { return make_cuda_backend(cuda::Precision::kFloat32); }
+
 }  // namespace sage

@@ -29,7 +29,7 @@ class KernelFault : public std::runtime_error {
 enum class Order { kForward, kReverse, kRandom };
 
 struct Options {
-  int workers = 0;                // OS threads that share the blocks; 0: one per core, at most 16. Environment: KX_WORKERS
+  int workers = 0;                // OS threads that share the blocks; 0: default_threads(), at most 16. Environment: KX_WORKERS
   Order order = Order::kForward;  // KX_ORDER=forward|reverse|random
   uint64_t seed = 1;              // of the random order: KX_SEED
   bool cross_block_races =

@@ -12,6 +12,7 @@
 #include <thread>
 #include <vector>
 
+#include "core/util/processors.h"
 #include "kernels/cuda_on_cpu/executor/block_runner.h"
 
 namespace kx {
@@ -168,7 +169,7 @@ class Pool {
 
 int wanted_workers() {
   if (options().workers > 0) return options().workers;
-  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 1, kMostDefaultWorkers);
+  return std::clamp(sage::default_threads().count, 1, kMostDefaultWorkers);
 }
 #endif
 
