@@ -12,10 +12,12 @@
 #include "core/pipeline/block_planner.h"
 #include "core/pipeline/column_coder.h"
 #include "core/pipeline/group_labels.h"
+#include "core/pipeline/half_range.h"
 #include "core/pipeline/plane_store.h"
 #include "core/pipeline/segments.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/log.h"
 
 namespace sage {
 namespace {
@@ -25,9 +27,12 @@ constexpr const char* kSalientPrefix = "salient_";
 constexpr int64_t kMostScattered = 256;  // segment ids are symbols of one byte
 
 void check_finite(const MatrixStats& stats, const MatrixJob& job) {
-  if (stats.nonfinite > 0)
-    throw RunError("{}: {} of its {} weights are NaN or infinite; expected finite weights; check the checkpoint it came from", job.id.name,
-                   stats.nonfinite, job.weights.size());
+  if (stats.nonfinite == 0) return;
+  for (int64_t i = 0; i < job.weights.rows; ++i)
+    for (int64_t j = 0; j < job.weights.cols; ++j)
+      if (!std::isfinite(job.weights(i, j)))
+        throw RunError("{}: weight ({}, {}) is {}, one of {} that are NaN or infinite; expected finite weights; check the checkpoint it came from", job.id.name,
+                       i, j, std::isnan(job.weights(i, j)) ? "NaN" : "infinity", stats.nonfinite);
 }
 
 double parameter_bits(const Pipeline& p, const FittedTransform& t, int64_t weights) {
@@ -48,7 +53,7 @@ class Calibration {
   Calibration(const Pipeline& p, const MatrixJob& job, const FittedTransform& t, const Backend& backend) {
     if (!p.needs_calibration()) return;
     if (job.hessian == nullptr)
-      throw RunError("{}: the pipeline needs the Gram of the layer's inputs and none was given; expected calibration statistics; add a calibration section, "
+      throw UserError("{}: the pipeline needs the Gram of the layer's inputs and none was given; expected calibration statistics; add a calibration section, "
                      "or --gram to `sageptq matrix`",
                      job.id.name);
     if (job.hessian->gram().rows != job.weights.cols)
@@ -89,8 +94,12 @@ class Calibration {
     else std::iota(out.begin(), out.end(), int64_t{0});
     return out;
   }
-  void report(Trace& trace) const {
+  // Also says, for there is one of these calls per matrix, where calibration had nothing to go by.
+  void report(Trace& trace, const std::string& matrix) const {
     if (!present()) return;
+    if (!factor_->dead.empty() && factor_->dead.size() == diagonal_.size())
+      log_warning("{}: its inputs were all zero in calibration; quantized without compensation, all columns dead; check that the layer is meant to be so, or "
+                  "exclude the matrix", matrix);
     trace.scalar("hessian.percdamp", factor_->percdamp);
     trace.scalar("hessian.damping_retries", factor_->retries);
     trace.scalar("hessian.dead_columns", static_cast<double>(factor_->dead.size()));
@@ -172,7 +181,7 @@ class MatrixCoder {
     original_ = transformed(p_, *transform_, w, transformed_storage, backend_);
     const HeldMemory held = hold(backend_, transformed_storage.view());  // w itself is held already
     const Calibration calibration(p_, job_, *transform_, backend_);
-    calibration.report(trace_);
+    calibration.report(trace_, job_.id.name);
     calibration_ = &calibration;
     order_ = calibration.order(w.cols);
     prepare_work();
@@ -481,6 +490,7 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   MatrixCoder coder(p, job, backend, trace);
   coder.run();
   result.packed = store_planes(p, coder.writer(), coder.mask(), result.alternative);
+  if (const std::string warning = half_range_warning(w, coder.writer(), job.id.name); !warning.empty()) log_warning("{}", warning);
 
   Matrix decoded = std::move(coder.decoded());
   if (!p.transform->is_identity()) {

@@ -35,6 +35,7 @@ void add_experiment_options(po::options_description& o) {
       "text", po::value<std::string>(), "text to evaluate on: a name (default, wikitext2) or a file")(
       "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(), "windows to score; 0 = the whole text")(
       "seed", po::value<uint64_t>(), "random seed")(
+      "strict", "refuse a model whose file holds tensors that its config.json does not describe")(
       "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store")(
       "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   add_device_option(o);
@@ -60,6 +61,7 @@ RunnerOptions runner_options(const Program& program, const po::variables_map& m)
   o.store = m.count("store") > 0 ? m["store"].as<std::string>() : Store::default_root();
   o.backend = device_option(m);
   o.argv = program.argv;
+  o.strict = m.count("strict") > 0;
   return o;
 }
 

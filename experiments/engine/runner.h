@@ -26,6 +26,7 @@ struct RunnerOptions {
   std::string store;                // root of the store
   std::string backend = "cpu";
   std::vector<std::string> argv;    // for provenance
+  bool strict = false;              // models whose files hold tensors their config.json does not describe are refused
 };
 
 struct RunResult {
