@@ -108,7 +108,13 @@ Gram GramAccumulator::finish() {
 
 void complete_gram(View<float> gram, const std::string& name) {
   if (gram.rows != gram.cols)
-    throw UserError("{}: a Gram of {} x {}; expected a square matrix; check the dataset", name, gram.rows, gram.cols);
+    throw RunError("{}: a Gram of {} x {}; expected a square matrix; check the dataset", name, gram.rows, gram.cols);
+  // First of all: NaN compares as unequal to anything, and its neighbours would be blamed for it.
+  for (int64_t i = 0; i < gram.rows; ++i)
+    for (int64_t j = 0; j < gram.cols; ++j)
+      if (!std::isfinite(gram(i, j)))
+        throw RunError("{}: entry ({}, {}) of the Gram is {}; expected finite numbers; check the inputs it was made of", name, i, j,
+                       std::isnan(gram(i, j)) ? "NaN" : "infinity");
   bool lower = false;
   for (int64_t i = 0; i < gram.rows; ++i)
     for (int64_t j = 0; j < i; ++j)
@@ -121,7 +127,7 @@ void complete_gram(View<float> gram, const std::string& name) {
       }
       const double scale = std::sqrt(std::fabs(static_cast<double>(gram(i, i)) * gram(j, j)));
       if (!(std::fabs(static_cast<double>(gram(i, j)) - gram(j, i)) <= 1e-3 * scale))
-        throw UserError(
+        throw RunError(
             "{}: entry ({}, {}) is {} and entry ({}, {}) is {}; expected a symmetric Gram, or zeros below the diagonal; check "
             "how it was made",
             name, i, j, gram(i, j), j, i, gram(j, i));
@@ -134,19 +140,10 @@ void check_gram(WeightView gram, int64_t cols, const std::string& layer) {
     throw RunError(
         "{}: a Gram of {} x {}; expected {} x {}, one row for each input; check that Gram and weights belong together", layer,
         gram.rows, gram.cols, cols, cols);
-  double trace = 0;
-  for (int64_t j = 0; j < cols; ++j) {
+  for (int64_t j = 0; j < cols; ++j)
     if (!std::isfinite(gram(j, j)) || gram(j, j) < 0)
       throw RunError("{}: entry {} of the Gram's diagonal is {}; expected a sum of squares; collect the calibration again",
                      layer, j, gram(j, j));
-    trace += gram(j, j);
-  }
-  if (trace == 0)
-    throw RunError(
-        "{}: the Gram is all zero; expected inputs that are not zero; check the calibration text and that the layer runs in "
-        "the "
-        "forward pass",
-        layer);
 }
 
 }  // namespace sage

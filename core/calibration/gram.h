@@ -35,8 +35,8 @@ class GramAccumulator {
   // `x` (host memory, or the backend's) holds the inputs of `sequences` whole sequences, one below the other. RunError: an
   // entry of x is NaN or infinite, or a sum overflows; names layer, token and column.
   void add(WeightView x, int64_t sequences = 1);
-  // Ends the accumulation. RunError: nothing was added, or every input was zero (a Gram that would turn every calibrated method
-  // silently into rounding to nearest).
+  // Ends the accumulation. RunError: nothing was added. Inputs that were all zero give a Gram of zeros: every column is dead
+  // (hessian_factor.h).
   Gram finish();
 
  private:
@@ -53,11 +53,11 @@ class GramAccumulator {
   int64_t sequences_ = 0, tokens_ = 0;
 };
 
-// Makes an m x m Gram symmetric: a lower triangle of zeros is filled from the upper one. UserError: not square, or the lower
-// triangle holds something else than the upper one (relative to sqrt(H_ii H_jj) by more than 1e-3).
+// Makes an m x m Gram symmetric: a lower triangle of zeros is filled from the upper one. RunError: not square, NaN or infinity,
+// or the lower triangle holds something else than the upper one (relative to sqrt(H_ii H_jj) by more than 1e-3).
 void complete_gram(View<float> gram, const std::string& name);
 
-// RunError naming the layer: not cols x cols, NaN or infinity or a negative number on the diagonal, all zero.
+// RunError naming the layer: not cols x cols, NaN or infinity or a negative number on the diagonal.
 void check_gram(WeightView gram, int64_t cols, const std::string& layer);
 
 }  // namespace sage

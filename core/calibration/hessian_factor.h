@@ -1,6 +1,6 @@
 // From a Gram to what compensators and saliencies use: the upper Cholesky factor U of the damped Hessian's inverse.
 //
-//   dead    = { j : H_jj = 0 }, then H_jj = 1 for them
+//   dead    = { j : H_jj = 0 }, then H_jj = 1 for them; where all are, U is a multiple of the identity: no compensation
 //   lambda  = percdamp * mean_j H_jj            (mean after the dead columns were set to 1)
 //   H^-1    = U^T U,  U upper triangular        H with lambda added to its diagonal
 //   [H^-1]_jj = sum_{i <= j} U_ij^2

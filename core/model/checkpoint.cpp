@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -15,6 +16,7 @@
 #include "core/model/safetensors_header.h"
 #include "core/util/errors.h"
 #include "core/util/log.h"
+#include "core/util/log_once.h"
 
 namespace sage {
 
@@ -80,6 +82,26 @@ std::string digest_key(const TensorFiles& files) {
                        s.st_mtim.tv_nsec, s.st_ctim.tv_sec, s.st_ctim.tv_nsec, sampled_digest(real.string(), static_cast<uint64_t>(s.st_size)));
   }
   return key;
+}
+
+constexpr int64_t kPiece = int64_t{1} << 18;  // elements widened at a time
+
+// Equal in shape and values, whatever their dtypes.
+bool same_values(const TensorFiles::Place& a, const TensorFiles::Place& b) {
+  if (a.tensor->shape != b.tensor->shape) return false;
+  if (a.tensor->dtype == b.tensor->dtype) {
+    const auto x = a.file->bytes(*a.tensor), y = b.file->bytes(*b.tensor);
+    return std::memcmp(x.data(), y.data(), x.size()) == 0;
+  }
+  std::vector<float> x, y;
+  for (int64_t at = 0; at < a.tensor->elements(); at += kPiece) {
+    x.resize(static_cast<size_t>(std::min(kPiece, a.tensor->elements() - at)));
+    y.resize(x.size());
+    a.file->to_float(*a.tensor, at, x, Finite::kIgnore);
+    b.file->to_float(*b.tensor, at, y, Finite::kIgnore);
+    if (x != y) return false;
+  }
+  return true;
 }
 
 bool is_digest(const std::string& text) {
@@ -187,6 +209,34 @@ std::string digest_of(const TensorFiles& files) {
   return digest;
 }
 
+void keep_own_head(const TensorFiles& files, ModelConfig& config) {
+  const Family* family = recognised_family(config);
+  if (family == nullptr || !tied_head(*family, config) || !files.has(family->head) || !files.has(family->embedding)) return;
+  const TensorFiles::Place head = files.at(family->head), embedding = files.at(family->embedding);
+  const bool same = same_values(head, embedding);
+  head.file->release(*head.tensor);
+  embedding.file->release(*embedding.tensor);
+  if (same) return;
+  config.notes.push_back(fmt::format(
+      "{}: '{}' is not '{}', though tie_word_embeddings is {}: the head of the file counts, as in transformers 5; set the flag to false",
+      files.folder(), family->head, family->embedding, config.tie_word_embeddings ? "true" : "left out, which means true"));
+  config.tie_word_embeddings = false;
+}
+
+void check_finite_tensors(const TensorFiles& files, const Family& family, const ModelConfig& config,
+                          const std::function<bool(const std::string&)>& skips) {
+  std::vector<float> piece;
+  for (const ExpectedTensor& t : expected_tensors(family, config)) {
+    if (skips(t.name)) continue;
+    const TensorFiles::Place place = files.at(t.name);
+    for (int64_t at = 0; at < place.tensor->elements(); at += kPiece) {
+      piece.resize(static_cast<size_t>(std::min(kPiece, place.tensor->elements() - at)));
+      place.file->to_float(*place.tensor, at, piece);
+    }
+    place.file->release(*place.tensor);
+  }
+}
+
 CheckpointSource::CheckpointSource(const std::string& folder)
     : folder_(folder), config_(read_model_config(folder)), files_(folder) {
   if (!config_.quantization_method.empty())
@@ -194,8 +244,12 @@ CheckpointSource::CheckpointSource(const std::string& folder)
         "{}: quantization_config of method '{}'; expected full-precision weights; name the original model's directory",
         config_.path, config_.quantization_method);
   const Family* family = recognised_family(config_);
-  if (family == nullptr || !family->embedding.starts_with(kModelPrefix) || files_.has(family->embedding)) return;
-  if (files_.has(family->embedding.substr(kModelPrefix.size()))) files_.add_prefix(std::string(kModelPrefix), family->head);
+  if (family != nullptr && family->embedding.starts_with(kModelPrefix) && !files_.has(family->embedding) &&
+      files_.has(family->embedding.substr(kModelPrefix.size())))
+    files_.add_prefix(std::string(kModelPrefix), family->head);
+  keep_own_head(files_, config_);
+  for (const std::string& note : config_.notes)
+    log_warning_once(note);
 }
 
 std::string CheckpointSource::digest() const {

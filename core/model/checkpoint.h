@@ -1,6 +1,7 @@
 // A full-precision Hugging Face checkpoint on disk, single file or sharded.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/model/family.h"
 #include "core/model/safetensors.h"
 #include "core/model/weight_source.h"
 
@@ -66,6 +68,15 @@ class LazyDigest {
   mutable std::once_flag once_;
   mutable std::string digest_;
 };
+// A head of its own counts where it differs from the embedding, whatever tie_word_embeddings says: then the flag becomes false in
+// `config`, and a note is added. So transformers 5 does (tie_weights); equal tensors, or a head that is absent, leave the flag as
+// it is. Cost: both tensors are compared up to their first difference, where the flag is true and the file has both.
+void keep_own_head(const TensorFiles& files, ModelConfig& config);
+
+// Every tensor the forward pass reads, besides the linear layers `skips` names, holds finite numbers. ResourceError naming the
+// first that does not, and the place. Cost: one pass over these tensors, a few MiB of memory.
+void check_finite_tensors(const TensorFiles& files, const Family& family, const ModelConfig& config,
+                          const std::function<bool(const std::string&)>& skips);
 
 // Checkpoints saved from the bare decoder (OPTModel, LlamaModel) lack the leading "model." of all names but the head's; here
 // they have it, so that one model has one set of names.

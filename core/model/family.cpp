@@ -3,9 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/config/value.h"
 #include "core/util/errors.h"
+#include "core/util/log_once.h"
 
 namespace sage {
 
@@ -167,8 +169,39 @@ std::vector<ExpectedTensor> expected_tensors(const Family& family, const ModelCo
   return out;
 }
 
+std::vector<std::string> unread_tensors(const Family& family, const WeightSource& source) {
+  std::set<std::string> read;
+  for (const ExpectedTensor& t : expected_tensors(family, source.config()))
+    read.insert(t.name);
+  const std::set<std::string> in_file = [&] {
+    const std::vector<std::string> names = source.names();
+    return std::set<std::string>(names.begin(), names.end());
+  }();
+  std::vector<std::string> out;
+  for (const std::string& name : in_file)
+    if (read.count(name) == 0 && !name.ends_with("rotary_emb.inv_freq")) out.push_back(name);
+  return out;
+}
+
+void report_unread_tensors(const Family& family, const WeightSource& source, bool strict) {
+  const std::vector<std::string> unread = unread_tensors(family, source);
+  if (unread.empty()) return;
+  constexpr size_t kFirst = 4;
+  const std::vector<std::string> first(unread.begin(), unread.begin() + static_cast<std::ptrdiff_t>(std::min(kFirst, unread.size())));
+  const std::string found = fmt::format("{}: {} of its tensors are not part of the model config.json describes: {}{}", source.folder(),
+                                        unread.size(), fmt::join(first, ", "), unread.size() > kFirst ? ", ..." : "");
+  if (strict)
+    throw ResourceError("{}; expected none with --strict; correct config.json, or leave --strict out to go on without them", found);
+  log_warning_once(found + "; they are not read");
+}
+
 void check_tensors(const Family& family, const WeightSource& source) {
   for (const ExpectedTensor& t : expected_tensors(family, source.config())) {
+    if (t.name == family.head && !source.has(t.name))
+      throw ResourceError(
+          "{}: no tensor '{}', and tie_word_embeddings is {}; expected the head, or the flag true where the embedding is the head "
+          "as well; fetch the model again, or correct config.json",
+          source.folder(), t.name, source.config().tie_word_embeddings ? "false" : "left out, which means false");
     const std::vector<int64_t> found = source.shape(t.name);
     if (found != t.shape)
       throw ResourceError(

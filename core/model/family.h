@@ -125,6 +125,12 @@ std::vector<ExpectedTensor> expected_tensors(const Family& family, const ModelCo
 // Everything needed is there in the right shape, before anything is computed. ResourceError "tensor: found ...; expected ...".
 void check_tensors(const Family& family, const WeightSource& source);
 
+// Tensors the source has and a model of this config.json does not read: biases a switch denies, layers beyond the last, a head
+// beside a tied embedding. Buffers that released checkpoints carry along and nothing reads (rotary frequencies) are not listed.
+std::vector<std::string> unread_tensors(const Family& family, const WeightSource& source);
+// One line of log, once per folder, with their number and first names. strict: ResourceError instead.
+void report_unread_tensors(const Family& family, const WeightSource& source, bool strict);
+
 // Families shipped here.
 Family llama_family();
 Family opt_family();

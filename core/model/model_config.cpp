@@ -82,22 +82,37 @@ constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxVocabulary = int64_t{1} << 24;
 constexpr int64_t kMaxPositions = int64_t{1} << 30;
 
-RotaryConfig read_rotary(const Fields& top, const std::string& path) {
+bool same_angles(const RotaryConfig& a, const RotaryConfig& b) {
+  if (a.theta != b.theta || a.scaling != b.scaling) return false;
+  if (a.scaling == RotaryConfig::Scaling::kDefault) return true;
+  return a.factor == b.factor && (a.scaling == RotaryConfig::Scaling::kLinear ||
+                                  (a.low_freq_factor == b.low_freq_factor && a.high_freq_factor == b.high_freq_factor &&
+                                   a.original_positions == b.original_positions));
+}
+
+std::string rotary_text(const RotaryConfig& r) {
+  const char* kind = r.scaling == RotaryConfig::Scaling::kDefault  ? "default"
+                     : r.scaling == RotaryConfig::Scaling::kLinear ? "linear"
+                                                                   : "llama3";
+  return r.scaling == RotaryConfig::Scaling::kDefault ? fmt::format("{}, theta {:g}", kind, r.theta)
+                                                      : fmt::format("{}, theta {:g}, factor {:g}", kind, r.theta, r.factor);
+}
+
+// One of the two objects. `theta` is what the top level says, or the default.
+RotaryConfig read_rotary_object(const Fields& top, const std::string& path, const char* spelling, const Json& block, double theta,
+                                std::vector<std::string>& notes) {
   RotaryConfig r;
-  const Json* parameters = top.find({"rope_parameters"});
-  const Json* scaling = top.find({"rope_scaling"});
-  const char* spelling = parameters != nullptr ? "rope_parameters" : "rope_scaling";
-  const Json* block = parameters != nullptr ? parameters : scaling;
-  r.theta = top.number({"rope_theta"}, 1e-3, 1e12, r.theta);
-  if (block == nullptr) return r;
-  if (!block->is_object()) top.fail(spelling, json_excerpt(*block), "an object or null");
-  const Fields f(*block, path, std::string(spelling) + ".");
-  r.theta = f.number({"rope_theta"}, 1e-3, 1e12, r.theta);
+  if (!block.is_object()) top.fail(spelling, json_excerpt(block), "an object or null");
+  const Fields f(block, path, std::string(spelling) + ".");
+  r.theta = f.number({"rope_theta"}, 1e-3, 1e12, theta);
   const std::string kind = f.text({"rope_type", "type"}, "");
+  if (const std::string old = f.text({"type"}, kind); old != kind)
+    notes.push_back(fmt::format("{}: {}.rope_type is '{}' and {}.type is '{}': rope_type counts, as in transformers", path, spelling, kind,
+                                spelling, old));
   if (kind.empty()) {
     // Without a kind, only a bare {rope_theta} is clear; per-layer tables ("full_attention": {...}) are another family's
     // business.
-    for (const auto& [key, value] : block->items())
+    for (const auto& [key, value] : block.items())
       if (key != "rope_theta" && !value.is_null())
         f.fail("rope_type", "no kind but '" + key + "'", "default, linear or llama3");
     return r;
@@ -119,10 +134,56 @@ RotaryConfig read_rotary(const Fields& top, const std::string& path) {
   return r;
 }
 
+// transformers 5 (RotaryEmbeddingConfigMixin): rope_scaling in place of rope_parameters where it is there and not empty; inside
+// the object that counts its own rope_theta, else the top level's, else the default. Both objects are read, so that a kind that
+// is not supported is refused wherever it stands.
+RotaryConfig read_rotary(const Fields& top, const std::string& path, std::vector<std::string>& notes) {
+  RotaryConfig bare;
+  const Json* top_theta = top.find({"rope_theta"});
+  bare.theta = top.number({"rope_theta"}, 1e-3, 1e12, bare.theta);
+  const auto there = [&](const char* name) {
+    const Json* block = top.find({name});
+    return block != nullptr && !(block->is_object() && block->empty()) ? block : nullptr;
+  };
+  const Json* scaling = there("rope_scaling");
+  const Json* parameters = there("rope_parameters");
+  if (scaling == nullptr && parameters == nullptr) return bare;
+  const char* spelling = scaling != nullptr ? "rope_scaling" : "rope_parameters";
+  const RotaryConfig r = read_rotary_object(top, path, spelling, scaling != nullptr ? *scaling : *parameters, bare.theta, notes);
+  if (top_theta != nullptr && bare.theta != r.theta)
+    notes.push_back(fmt::format("{}: rope_theta is {:g} and {}.rope_theta is {:g}: the latter counts, as in transformers 5", path, bare.theta,
+                                spelling, r.theta));
+  if (scaling != nullptr && parameters != nullptr) {
+    const RotaryConfig other = read_rotary_object(top, path, "rope_parameters", *parameters, bare.theta, notes);
+    if (!same_angles(r, other))
+      notes.push_back(fmt::format("{}: rope_scaling ({}) and rope_parameters ({}) disagree: rope_scaling counts, as in transformers 5; leave one "
+                                  "of them out",
+                                  path, rotary_text(r), rotary_text(other)));
+  }
+  return r;
+}
+
+// What a packed directory says of the model it was made of, put back where the rest looks for it.
+Json original_config(Json json, const std::string& path) {
+  const auto q = json.find("quantization_config");
+  if (q == json.end() || !q->is_object() || q->find("quant_method") == q->end() || q->at("quant_method") != kQuantMethod) return json;
+  const auto original = q->find(kOriginalKey);
+  if (original == q->end()) return json;
+  if (!original->is_object())
+    throw ResourceError("{}: quantization_config.{}: found {}; expected an object; the packed directory is damaged", path, kOriginalKey,
+                        json_excerpt(*original));
+  const Json values = *original;
+  for (const char* key : kOriginalKeys) {
+    json.erase(key);
+    if (const auto v = values.find(key); v != values.end()) json[key] = *v;
+  }
+  return json;
+}
+
 }  // namespace
 
 ModelConfig parse_model_config(std::string_view text, const std::string& path) {
-  const Json json = parse_json_object(text, path);
+  const Json json = original_config(parse_json_object(text, path), path);
   const Fields f(json, path);
   ModelConfig c;
   c.path = path;
@@ -158,7 +219,7 @@ ModelConfig parse_model_config(std::string_view text, const std::string& path) {
   c.embedding_width = f.integer({"word_embed_proj_dim"}, 1, kMaxWidth, c.hidden_size);
   for (const char* key : {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"})
     if (!c.norm_eps && f.find({key}) != nullptr) c.norm_eps = f.number({key}, 0, 1);
-  c.rotary = read_rotary(f, path);
+  c.rotary = read_rotary(f, path, c.notes);
   if (f.number({"partial_rotary_factor"}, 0, 1, 1.0) != 1.0)
     f.fail("partial_rotary_factor", "a part of the head", "1 (the whole head)");
   c.attention_bias = f.flag("attention_bias", false);

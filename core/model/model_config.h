@@ -49,16 +49,24 @@ struct ModelConfig {
   std::string activation_key;               // its spelling: "hidden_act", "activation_function"
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
-  std::string torch_dtype;          // "float16"; informative
+  std::string torch_dtype;          // "float16"; what an export says of itself
   std::string quantization_method;  // quantization_config.quant_method, "" for full precision
+  std::vector<std::string> notes;   // where it says two things, which of them counts: for the log, once per directory
 
   int64_t query_width() const { return heads * head_dim; }
   int64_t kv_width() const { return kv_heads * head_dim; }
 };
 
+// A packed directory's config.json (packed_checkpoint.h) has a quantization_config of this method. It keeps these keys of the
+// model's own under quantization_config.original, and has words for other programs in their place. Here they are what they were.
+inline constexpr const char* kQuantMethod = "sage-ptq";
+inline constexpr const char* kOriginalKey = "original";
+inline constexpr const char* kOriginalKeys[] = {"model_type", "architectures", "torch_dtype", "dtype"};
+
 // Both spellings of the rotary parameters are understood: rope_theta + rope_scaling (with "type" or "rope_type") and
-// rope_parameters. A value that is absent, of the wrong type, out of range or inconsistent is a ResourceError
-// "PATH: KEY: found ...; expected ...". `path` names the text in messages.
+// rope_parameters. Where a file has both, rope_scaling counts, as in transformers 5, and a note says so if they disagree. A
+// value that is absent, of the wrong type, out of range or inconsistent is a ResourceError "PATH: KEY: found ...; expected ...".
+// `path` names the text in messages.
 ModelConfig parse_model_config(std::string_view json, const std::string& path);
 // Reads DIR/config.json.
 ModelConfig read_model_config(const std::string& folder);

@@ -49,7 +49,7 @@ class CalibrationPass {
   CalibrationPass(const CheckpointSource& source, const CalibrationJob& job, const Backend& backend, std::string quantization, Replace replace);
 
   // Grams of block `layer` for the given groups of linears. Layers are asked for in ascending order; with propagation quantized all
-  // earlier blocks must be finished. RunError: a group was never seen, activations that are not finite, an all-zero Gram.
+  // earlier blocks must be finished. RunError: a group was never seen, activations that are not finite.
   // With layer_order sequential, `amend` puts the layers of the block itself that are quantized already in place of the original
   // ones; each call is then a pass of its own.
   using Amend = std::function<void(BlockWeights& block)>;

@@ -2,12 +2,19 @@
 
 #include <algorithm>
 
+#include "core/util/errors.h"
+
 namespace sage {
 
 std::vector<uint8_t> label_symbols(const GroupMap& g, const Selection& own) {
   std::vector<uint8_t> out;
   if (g.shape != LabelShape::kElement) {
-    out.assign(g.label.begin(), g.label.end());
+    // Symbols are bytes, labels are not.
+    for (const auto label : g.label) {
+      if (static_cast<int64_t>(label) >= std::min<int64_t>(g.groups, 256))
+        throw Error(ExitCode::kInternalError, fmt::format("group label {}; expected labels below {}; correct the grouping", label, std::min<int64_t>(g.groups, 256)));
+      out.push_back(static_cast<uint8_t>(label));
+    }
     return out;
   }
   if (own.all()) return g.element;

@@ -10,19 +10,24 @@
 #include "core/pipeline/alternatives.h"
 #include "core/pipeline/column_coder.h"
 #include "core/pipeline/gram_loss.h"
+#include "core/pipeline/half_range.h"
 #include "core/pipeline/matrix_inputs.h"
 #include "core/pipeline/plane_store.h"
 #include "core/pipeline/segment_fitter.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/log.h"
 
 namespace sage {
 namespace {
 
 void check_finite(const MatrixStats& stats, const MatrixJob& job) {
-  if (stats.nonfinite > 0)
-    throw RunError("{}: {} of its {} weights are NaN or infinite; expected finite weights; check the checkpoint it came from", job.id.name,
-                   stats.nonfinite, job.weights.size());
+  if (stats.nonfinite == 0) return;
+  for (int64_t i = 0; i < job.weights.rows; ++i)
+    for (int64_t j = 0; j < job.weights.cols; ++j)
+      if (!std::isfinite(job.weights(i, j)))
+        throw RunError("{}: weight ({}, {}) is {}, one of {} that are NaN or infinite; expected finite weights; check the checkpoint it came from", job.id.name,
+                       i, j, std::isnan(job.weights(i, j)) ? "NaN" : "infinity", stats.nonfinite);
 }
 
 // One matrix on its way through one pipeline.
@@ -40,7 +45,7 @@ class MatrixCoder {
     original_ = transformed(p_, *transform_, w, transformed_storage, backend_);
     const HeldMemory held = hold(backend_, transformed_storage.view());  // w itself is held already
     calibration_.emplace(p_, job_, *transform_, backend_);
-    calibration_->report(trace_);
+    calibration_->report(trace_, job_.id.name);
     order_ = calibration_->order(w.cols);
     prepare_work();
 
@@ -223,6 +228,7 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   MatrixCoder coder(p, job, backend, trace);
   coder.run();
   result.packed = store_planes(p, coder.writer(), coder.mask(), result.alternative);
+  if (const std::string warning = half_range_warning(w, coder.writer(), job.id.name); !warning.empty()) log_warning("{}", warning);
 
   Matrix decoded = std::move(coder.decoded());
   if (!p.transform->is_identity()) {

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "core/util/errors.h"
+#include "core/util/log.h"
 
 namespace sage {
 
@@ -17,7 +18,7 @@ WeightView transformed(const Pipeline& p, const FittedTransform& t, WeightView w
 MatrixCalibration::MatrixCalibration(const Pipeline& p, const MatrixJob& job, const FittedTransform& t, const Backend& backend) {
   if (!p.needs_calibration()) return;
   if (job.hessian == nullptr)
-    throw RunError("{}: the pipeline needs the Gram of the layer's inputs and none was given; expected calibration statistics; add a calibration section, "
+    throw UserError("{}: the pipeline needs the Gram of the layer's inputs and none was given; expected calibration statistics; add a calibration section, "
                    "or --gram to `sageptq matrix`",
                    job.id.name);
   if (job.hessian->gram().rows != job.weights.cols)
@@ -54,8 +55,11 @@ std::vector<int64_t> MatrixCalibration::order(int64_t cols) const {
   return out;
 }
 
-void MatrixCalibration::report(Trace& trace) const {
+void MatrixCalibration::report(Trace& trace, const std::string& matrix) const {
   if (!present()) return;
+  if (!factor_->dead.empty() && factor_->dead.size() == diagonal_.size())
+    log_warning("{}: its inputs were all zero in calibration; quantized without compensation, all columns dead; check that the layer is meant to be so, or "
+                "exclude the matrix", matrix);
   trace.scalar("hessian.percdamp", factor_->percdamp);
   trace.scalar("hessian.damping_retries", factor_->retries);
   trace.scalar("hessian.dead_columns", static_cast<double>(factor_->dead.size()));

@@ -14,7 +14,7 @@ WeightView transformed(const Pipeline& pipeline, const FittedTransform& transfor
 // The factors of the inverse Hessian a pipeline works with, and the order of columns they are in. Empty where it needs none.
 class MatrixCalibration {
  public:
-  // RunError naming the matrix when the Gram is missing or of another width.
+  // Naming the matrix: UserError when the Gram is missing, RunError when it is of another width.
   MatrixCalibration(const Pipeline& pipeline, const MatrixJob& job, const FittedTransform& transform, const Backend& backend);
 
   bool present() const { return factor_ != nullptr; }
@@ -25,7 +25,8 @@ class MatrixCalibration {
   std::span<const int32_t> dead() const { return present() ? std::span<const int32_t>(factor_->dead) : std::span<const int32_t>(); }
   // Position in the order of work -> stored column.
   std::vector<int64_t> order(int64_t cols) const;
-  void report(Trace& trace) const;
+  // Also warns, for there is one of these calls per matrix, where calibration had nothing to go by.
+  void report(Trace& trace, const std::string& matrix) const;
 
  private:
   const HessianFactor* factor_ = nullptr;

@@ -10,11 +10,12 @@
 #include "core/model/model_identity.h"
 #include "core/pipeline/engine_version.h"
 #include "core/pipeline/model_folder.h"
+#include "core/pipeline/packed_config.h"
 #include "core/pipeline/plane_store.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
-#include "core/util/half.h"
 #include "core/util/log.h"
+#include "core/util/log_once.h"
 
 namespace sage {
 namespace fs = std::filesystem;
@@ -94,6 +95,8 @@ bool is_packed(const std::string& folder) {
 
 PackedSource::PackedSource(const std::string& folder, const Registries& registries, const Backend& backend)
     : folder_(folder), config_(read_model_config(folder)), files_(folder), backend_(backend) {
+  keep_own_head(files_, config_);
+  for (const std::string& note : config_.notes) log_warning_once(note);
   const std::string path = folder + "/config.json";
   const json config = read_json(path);
   const json& q = quantization_config(config, path);
@@ -119,6 +122,7 @@ PackedSource::PackedSource(const std::string& folder, const Registries& registri
   for (const auto& [stem, site] : by_stem)
     if (sites_.count(site.name) == 0 && !files_.has(site.name))
       throw ResourceError("{}: neither planes nor weights for {}; expected one of them; the packed file is incomplete", folder, site.name);
+  source_dtypes_ = read_source_dtypes(q, path);
 }
 
 std::string PackedSource::digest() const {
@@ -144,6 +148,19 @@ bool PackedSource::has(const std::string& name) const { return sites_.count(name
 std::vector<int64_t> PackedSource::shape(const std::string& name) const {
   if (const auto it = sites_.find(name); it != sites_.end()) return {it->second.rows, it->second.cols};
   return files_.at(name).tensor->shape;
+}
+
+DType PackedSource::source_dtype(const std::string& name) const {
+  if (const auto it = source_dtypes_.find(name); it != source_dtypes_.end()) return it->second;
+  if (const auto it = source_dtypes_.find(""); it != source_dtypes_.end()) return it->second;
+  std::map<DType, int64_t> weights;
+  for (const std::string& n : names())
+    if (sites_.count(n) == 0) weights[files_.at(n).tensor->dtype] += files_.at(n).tensor->elements();
+  DType most = DType::kF16;
+  int64_t count = 0;
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kF32})
+    if (weights[dtype] > count) most = dtype, count = weights[dtype];
+  return most;
 }
 
 QuantizedMatrix PackedSource::planes(const std::string& name) const {
@@ -235,42 +252,6 @@ PackedReport PackedSource::report() const {
 std::unique_ptr<WeightSource> open_model(const std::string& folder, const Registries& registries, const Backend& backend) {
   if (is_packed(folder)) return std::make_unique<PackedSource>(folder, registries, backend);
   return open_checkpoint(folder);
-}
-
-void export_dequantized(const PackedSource& source, const std::string& folder, DType dtype) {
-  if (fs::exists(folder)) throw UserError("{}: exists already; expected a new folder; choose another name or remove it", folder);
-  if (dtype != DType::kF16 && dtype != DType::kF32 && dtype != DType::kBF16) throw UserError("export: dtype {}; expected F16, BF16 or F32", dtype_name(dtype));
-  FolderInProgress out(folder);
-  SafetensorsWriter writer;
-  writer.set_metadata("format", "pt");
-  Progress progress("export", static_cast<double>(source.sites().size()), "matrices");
-  for (const std::string& name : source.names()) {
-    if (source.sites().count(name) == 0) {
-      const TensorFiles::Place at = source.tensor_files().at(name);
-      writer.add(name, at.tensor->dtype, at.tensor->shape, at.file->bytes(*at.tensor));
-      continue;
-    }
-    writer.add(name, dtype, source.shape(name), [&source, &progress, name, dtype](const ByteSink& sink) {
-      const Matrix w = source.load_linear(name);
-      if (dtype == DType::kF32) {
-        sink(std::as_bytes(std::span(w.data(), static_cast<size_t>(w.size()))));
-      } else {
-        std::vector<uint16_t> half(static_cast<size_t>(w.size()));
-        for (size_t i = 0; i < half.size(); ++i) half[i] = dtype == DType::kF16 ? float_to_half(w.data()[i]) : float_to_bfloat16(w.data()[i]);
-        sink(std::as_bytes(std::span(half)));
-      }
-      source.release(name);
-      progress.advance(1, name);
-    });
-  }
-  writer.write(out.path() + "/model.safetensors");
-  progress.finish();
-  json config = read_json(source.folder() + "/config.json");
-  config.erase("quantization_config");
-  config["torch_dtype"] = dtype == DType::kF32 ? "float32" : dtype == DType::kF16 ? "float16" : "bfloat16";
-  write_file_atomically(out.path() + "/config.json", config.dump(2) + "\n");
-  copy_side_files(source.folder(), out.path());
-  out.commit();
 }
 
 }  // namespace sage

@@ -2,7 +2,8 @@
 // beside the tensors that were left alone, and whose config.json carries the recipe under "quantization_config".
 //
 //   OUT/model.safetensors   "model.layers.0.self_attn.q_proj.signs" (U8), ".binary_scales" (F16), ".header" (U8), ...
-//   OUT/config.json         the model's own, plus quantization_config {quant_method: sage-ptq, format, pipeline, ...}
+//   OUT/config.json         the model's own, plus quantization_config {quant_method: sage-ptq, format, pipeline, ...}, with
+//                           words that make other programs stop in place of model_type (packed_config.h)
 //   OUT/sage_report.json    what quantization measured (D, paper bits, seconds): not needed for decoding
 //   OUT/tokenizer.json ...  copied
 //
@@ -22,7 +23,6 @@
 namespace sage {
 
 inline constexpr int kPackedFormat = 1;
-inline constexpr const char* kQuantMethod = "sage-ptq";
 
 // One quantized matrix in the ledger.
 struct MatrixReport {
@@ -97,6 +97,8 @@ class PackedSource final : public WeightSource {
   const PipelineFactory& recipe() const { return *factory_; }
   const TensorFiles& tensor_files() const { return files_; }
   const std::map<std::string, LinearSite>& sites() const { return sites_; }  // the quantized ones
+  // What a quantized matrix was stored as before. Of directories that do not say, what most of the other tensors are.
+  DType source_dtype(const std::string& name) const;
   QuantizedMatrix planes(const std::string& name) const;
   // The ledger, counted from the file itself; D and paper bits from sage_report.json.
   PackedReport report() const;
@@ -110,13 +112,10 @@ class PackedSource final : public WeightSource {
   std::map<std::string, LinearSite> sites_;
   std::map<std::string, std::vector<const TensorInfo*>> planes_;
   LazyDigest digest_;
+  std::map<std::string, DType> source_dtypes_;  // of the quantized ones
 };
 
 // Opens a full-precision or a packed directory, whichever it is.
 std::unique_ptr<WeightSource> open_model(const std::string& folder, const Registries& registries, const Backend& backend);
-
-// Writes an ordinary Hugging Face checkpoint: linear layers dequantized to `dtype` (F16 by default; F32 keeps every bit), all other
-// tensors as they are. `folder` must not exist.
-void export_dequantized(const PackedSource& source, const std::string& folder, DType dtype);
 
 }  // namespace sage

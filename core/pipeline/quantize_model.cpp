@@ -8,6 +8,7 @@
 
 #include "core/pipeline/engine_version.h"
 #include "core/pipeline/model_folder.h"
+#include "core/pipeline/packed_config.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
@@ -203,6 +204,13 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
 
   if (layers.empty()) throw UserError("quantize: include and exclude leave no matrix; expected at least one; see `sageptq check`");
 
+  // Before anything is quantized. Linear layers are looked at as they come, which is soon, except behind hours of calibration.
+  std::set<std::string> quantized;
+  for (const auto& [layer, sites] : layers)
+    for (const LinearSite& s : sites) quantized.insert(s.name);
+  check_finite_tensors(job.source.tensor_files(), family, job.source.config(),
+                       [&](const std::string& name) { return !calibrates && quantized.count(name) > 0; });
+
   const double started = now_seconds();
   QuantizeSeconds earlier;  // of processes before this one
   const std::string work = out + ".work";
@@ -239,9 +247,6 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   FolderInProgress folder(out);
   SafetensorsWriter writer;
   json report = json::object();
-  std::set<std::string> quantized;
-  for (const auto& [layer, sites] : layers)
-    for (const LinearSite& s : sites) quantized.insert(s.name);
   for (const auto& part : parts) {
     for (const TensorInfo& t : part->tensors()) {
       const SafetensorsFile* file = part.get();
@@ -253,8 +258,17 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
     }
     report.update(report_of(*part).at("matrices"));
   }
+  // Tensors nobody reads come along, but for those that would be taken for planes ("q_proj.g_idx").
+  std::set<std::string> unread_beside_matrices;
+  for (const LinearSite& s : linear_sites(family, job.source.config())) {
+    const std::string stem = plane_tensor(s.name, "");
+    const auto& places = job.source.tensor_files().places();
+    for (auto it = places.lower_bound(stem); it != places.end() && it->first.starts_with(stem); ++it)
+      if (it->first != s.name && it->first != stem + "bias" && it->first.find('.', stem.size()) == std::string::npos)
+        unread_beside_matrices.insert(it->first);
+  }
   for (const auto& [name, place] : job.source.tensor_files().places()) {
-    if (quantized.count(name) > 0) continue;
+    if (quantized.count(name) > 0 || unread_beside_matrices.count(name) > 0) continue;
     const TensorFiles::Place at = place;
     writer.add(name, at.tensor->dtype, at.tensor->shape, [at](const ByteSink& sink) {
       sink(at.file->bytes(*at.tensor));
@@ -262,21 +276,23 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
     });
   }
   writer.write(folder.path() + "/model.safetensors");
-  json config = json::parse(job.source.config().json);
-  config["quantization_config"] = {{"quant_method", kQuantMethod},
-                                   {"format", kPackedFormat},
-                                   {"fingerprint", fingerprint},
-                                   {"seed", job.seed},
-                                   {"source_digest", job.source.digest()},
-                                   {"components", job.factory.component_versions()},
-                                   {"pipeline", json::parse(canonical_json(job.factory.config()))}};
+  json quantization = {{"quant_method", kQuantMethod},
+                       {"format", kPackedFormat},
+                       {"fingerprint", fingerprint},
+                       {"seed", job.seed},
+                       {"source_digest", job.source.digest()},
+                       {"components", job.factory.component_versions()},
+                       {"pipeline", json::parse(canonical_json(job.factory.config()))}};
+  std::map<std::string, DType> dtypes;
+  for (const std::string& name : quantized) dtypes[name] = job.source.tensor_files().at(name).tensor->dtype;
+  write_source_dtypes(dtypes, quantization);
   if (calibrates)
-    config["quantization_config"]["calibration"] = {{"options", json::parse(canonical_json(calibration_identity(job.calibration->config)))},
-                                                    {"text", job.calibration->samples.text_name},
-                                                    {"text_digest", job.calibration->samples.text_digest},
-                                                    {"samples_digest", job.calibration->samples.digest}};
-  if (!job.run_key.empty()) config["quantization_config"]["run_key"] = job.run_key;
-  write_file_atomically(folder.path() + "/config.json", config.dump(2) + "\n");
+    quantization["calibration"] = {{"options", json::parse(canonical_json(calibration_identity(job.calibration->config)))},
+                                   {"text", job.calibration->samples.text_name},
+                                   {"text_digest", job.calibration->samples.text_digest},
+                                   {"samples_digest", job.calibration->samples.digest}};
+  if (!job.run_key.empty()) quantization["run_key"] = job.run_key;
+  write_file_atomically(folder.path() + "/config.json", packed_config(job.source.config(), std::move(quantization)).dump(2) + "\n");
   QuantizeSeconds seconds = earlier;
   const double calibrated = pass ? pass->seconds() : 0;
   seconds.calibrate += calibrated;

@@ -1,6 +1,7 @@
 #include "core/strategy/planes.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/util/errors.h"
 #include "core/util/half.h"
@@ -30,6 +31,14 @@ std::vector<Role> all_roles() {
 float store_round(float v, Numerics numerics) { return numerics == Numerics::kPacked ? round_to_half(v) : v; }
 
 void PlaneWriter::symbols(const std::string& name, Role role, int alphabet, std::vector<uint8_t> s) {
+  const auto refuse = [&](const std::string& found, const std::string& expected) {
+    throw Error(ExitCode::kInternalError, fmt::format("plane '{}': {}; expected {}; correct the component that wrote it",
+                                                      prefix_ + name, found, expected));
+  };
+  if (alphabet < 1 || alphabet > 256) refuse(fmt::format("an alphabet of {}", alphabet), "at most 256 symbols");
+  const auto greatest = std::max_element(s.begin(), s.end());
+  if (greatest != s.end() && *greatest >= alphabet)
+    refuse(fmt::format("symbol {}", *greatest), fmt::format("symbols below {}", alphabet));
   SymbolPlane& p = symbols_[prefix_ + name];
   p.role = role;
   p.alphabet = std::max(p.symbols.empty() ? 2 : p.alphabet, alphabet);
@@ -40,7 +49,15 @@ void PlaneWriter::symbols(const std::string& name, Role role, int alphabet, std:
 void PlaneWriter::numbers(const std::string& name, Role role, std::span<const float> values) {
   NumberPlane& p = numbers_[prefix_ + name];
   p.role = role;
-  for (float v : values) p.values.push_back(store_round(v, numerics_));
+  for (float v : values) {
+    const float stored = store_round(v, numerics_);
+    if (!std::isfinite(stored))
+      throw Error(ExitCode::kInternalError,
+                  fmt::format("plane '{}': number {} of its {} is {:g}, stored as {:g}; expected one that is finite as {}; correct the "
+                              "component that wrote it",
+                              prefix_ + name, p.values.size(), role_name(role), v, stored, numerics_ == Numerics::kPacked ? "FP16" : "FP32"));
+    p.values.push_back(stored);
+  }
 }
 
 void PlaneWriter::integer(const std::string& name, int64_t value) { integers_[prefix_ + name].push_back(value); }

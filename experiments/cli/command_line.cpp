@@ -214,9 +214,9 @@ std::string main_help(const std::vector<Verb>& verbs) {
       "  --threads N     compute threads; the results do not depend on it\n"
       "  --version       print the version\n"
       "  -h, --help      this text\n"
-      "\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 internal error, 2 wrong command or file, 3 missing or "
-      "damaged\n"
-      "resource, 4 some points failed, 5 outside tolerance, 75 stopped early (run again to resume), 130 interrupted.\n";
+      "\nData goes to stdout, talk to stderr. Exit codes: 0 done, 1 internal error, 2 wrong command or file, 3 missing, "
+      "damaged or\n"
+      "unusable resource, 4 some points failed, 5 outside tolerance, 75 stopped early (run again to resume), 130 interrupted.\n";
   return text;
 }
 

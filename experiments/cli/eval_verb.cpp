@@ -107,7 +107,9 @@ ExitCode run(const Program& program, const po::variables_map& given) {
   const std::string folder = resolve_model_path(given["model"].as<std::string>());
   const auto open = [&](const std::string& path) {
     std::unique_ptr<WeightSource> opened = open_model(path, program.registries, *backend);
-    check_forward(find_family(opened->config()), opened->config(), *backend);
+    const Family& family = find_family(opened->config());
+    check_forward(family, opened->config(), *backend);
+    report_unread_tensors(family, *opened, given.count("strict") > 0);
     return opened;
   };
   const std::unique_ptr<WeightSource> source = open(folder);
@@ -155,6 +157,7 @@ Verb eval_verb() {
         "gptq-2048 or llamacpp-512; another window as in gptq-128");
     add("windows", po::value<int64_t>()->default_value(0), "number of windows from the start of the text; 0 = all");
     add("compare-with", po::value<std::string>(), "model directory for KL divergence and top-1 agreement (full precision)");
+    add("strict", "refuse a model whose file holds tensors that its config.json does not describe");
     add("memory", po::value<int64_t>()->default_value(1024), "MiB of hidden states in memory at a time");
     add("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
     add_device_option(options);

@@ -1,7 +1,7 @@
 // sageptq export: a packed directory as an ordinary Hugging Face checkpoint.
 #include <fmt/format.h>
 
-#include "core/pipeline/packed_checkpoint.h"
+#include "core/pipeline/export_checkpoint.h"
 #include "experiments/cli/verbs.h"
 #include "kernels/backends.h"
 
@@ -16,14 +16,15 @@ Verb export_verb() {
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
     o.add_options()("folder", po::value<std::string>()->required(), "packed directory (first argument)")(
         "dequantized", "decode every linear layer to floating point (the only export there is)")("output,o", po::value<std::string>()->required(), "folder to make")(
-        "dtype", po::value<std::string>()->default_value("F16"), "F16, BF16 or F32; F32 keeps every bit of the decoded weights");
+        "dtype", po::value<std::string>(), "F16, BF16 or F32 for all tensors; default: what each was in the model; F32 keeps every bit of the decoded weights");
     p.add("folder", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
     const std::string folder = m["folder"].as<std::string>();
     if (m.count("dequantized") == 0) throw UserError("export: --dequantized is missing; expected what to write; add --dequantized (the packed directory itself needs no export)");
-    DType dtype = DType::kF16;
-    if (!parse_dtype(m["dtype"].as<std::string>(), &dtype)) throw UserError("--dtype: {}; expected F16, BF16 or F32; correct it", m["dtype"].as<std::string>());
+    std::optional<DType> dtype;
+    if (m.count("dtype") > 0 && !parse_dtype(m["dtype"].as<std::string>(), &dtype.emplace()))
+      throw UserError("--dtype: {}; expected F16, BF16 or F32; correct it", m["dtype"].as<std::string>());
     const std::unique_ptr<Backend> backend = make_backend("cpu");
     const PackedSource source(folder, program.registries, *backend);
     export_dequantized(source, m["output"].as<std::string>(), dtype);

@@ -1,5 +1,6 @@
 // sageptq matrix: one method on one matrix, the quickest way to try an idea.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <cstring>
@@ -28,8 +29,15 @@ Matrix read_input(const std::string& input, const std::string& dataset) {
     const std::string path = input.substr(0, at + kMark.size() - 1), tensor = input.substr(at + kMark.size());
     return SafetensorsFile(path).load_matrix(tensor);
   }
-  if (input.ends_with(".safetensors"))
-    throw UserError("--input {}: names no tensor; expected FILE.safetensors:TENSOR; `python3 -m safetensors` or `sageptq inspect` lists names", input);
+  if (input.ends_with(".safetensors")) {
+    constexpr size_t kMost = 12;
+    std::vector<std::string> names;
+    size_t matrices = 0;
+    for (const TensorInfo& t : SafetensorsFile(input).tensors())
+      if (t.shape.size() == 2 && ++matrices <= kMost) names.push_back(fmt::format("{} {}", t.name, t.shape_text()));
+    throw UserError("--input {0}: names no tensor; expected {0}:TENSOR; its matrices are: {1}{2}", input, matrices > 0 ? fmt::format("{}", fmt::join(names, ", ")) : "none",
+                    matrices > kMost ? fmt::format(", and {} more", matrices - kMost) : "");
+  }
   return read_matrix_dataset(input, dataset);
 }
 
@@ -63,6 +71,9 @@ Verb matrix_verb() {
     if (is_full_precision(experiment.pipeline))
       throw UserError("--method {}: leaves the weights in full precision; expected a method that quantizes; see `sageptq list presets`", m["method"].as<std::string>());
     const PipelineFactory factory(experiment.pipeline, program.registries);
+    if (factory.needs_calibration() && m.count("gram") == 0)
+      throw UserError("--method {}: calibrates, and no Gram is named; expected the Gram of the matrix's inputs; add --gram DATASET, a dataset of the same HDF5 file",
+                      m["method"].as<std::string>());
     const std::unique_ptr<Backend> backend = make_backend(device_option(m));
     const Matrix w = read_input(input, m["weights"].as<std::string>());
     Matrix gram;

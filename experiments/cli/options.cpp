@@ -57,6 +57,7 @@ void add_experiment_options(po::options_description& o) {
       "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(), "windows to score; 0 = the whole text")(
       "kl", "also the divergence from the full-precision model; --text, --protocol, --windows and --kl change every entry of the experiment's eval")(
       "seed", po::value<int64_t>(), "random seed")(
+      "strict", "refuse a model whose file holds tensors that its config.json does not describe")(
       "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store")(
       "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   add_device_option(o);
@@ -95,6 +96,7 @@ RunnerOptions runner_options(const Program& program, const po::variables_map& m)
   o.store = m.count("store") > 0 ? m["store"].as<std::string>() : Store::default_root();
   o.backend = device_option(m);
   o.argv = program.argv;
+  o.strict = m.count("strict") > 0;
   return o;
 }
 

@@ -23,7 +23,7 @@ std::vector<std::string> pipeline_overrides(const boost::program_options::variab
 void add_device_option(boost::program_options::options_description& o);
 std::string device_option(const boost::program_options::variables_map& m);
 
-// experiment (positional), --model, --set, --text, --protocol, --windows, --kl, --seed, --device, --store, --format.
+// experiment (positional), --model, --set, --text, --protocol, --windows, --kl, --seed, --strict, --device, --store, --format.
 void add_experiment_options(boost::program_options::options_description& o);
 // --set and the short forms (--model DIR = --set model.path=DIR, ...) in the order they apply.
 std::vector<std::string> experiment_overrides(const boost::program_options::variables_map& m);

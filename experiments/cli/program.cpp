@@ -78,7 +78,10 @@ int run_program(Program& program, const std::vector<Verb>& verbs, int argc, cons
   try {
     code = static_cast<int>(dispatch(program, verbs, words));
   } catch (const Error& e) {
-    if (e.code() == ExitCode::kInternalError && dynamic_cast<const RunError*>(&e) == nullptr)
+    // A run that failed on its data is no fault of the program.
+    if (dynamic_cast<const RunError*>(&e) != nullptr)
+      code = report(ExitCode::kMissingResource, e.what());
+    else if (e.code() == ExitCode::kInternalError)
       code =
           report(e.code(),
                  fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));

@@ -138,7 +138,11 @@ Runner::~Runner() = default;
 const CheckpointSource& Runner::model(const std::string& path) {
   const std::string folder = resolve_model_path(path);
   std::unique_ptr<CheckpointSource>& m = models_[folder];
-  if (!m) m = std::make_unique<CheckpointSource>(folder);
+  if (!m) {
+    auto opened = std::make_unique<CheckpointSource>(folder);
+    report_unread_tensors(find_family(opened->config()), *opened, options_.strict);
+    m = std::move(opened);
+  }
   return *m;
 }
 

@@ -40,6 +40,7 @@ struct RunnerOptions {
   std::string backend = "cpu";
   std::vector<std::string> argv;    // for provenance
   Rerun rerun = Rerun::kNone;
+  bool strict = false;              // models whose files hold tensors their config.json does not describe are refused
 };
 
 struct RunResult {

@@ -13,9 +13,10 @@ namespace sage {
 
 inline constexpr float kSmallestHalf = 0x1p-24f;
 
-// A parameter as stored. FP16 overflow would decode to infinity, so it saturates.
+// A parameter as stored. Overflow would decode to infinity, so it saturates (and is warned about: core/pipeline/half_range.h).
 inline float stored_number(double v, Numerics numerics) {
-  const float f = static_cast<float>(v);
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  const float f = static_cast<float>(std::clamp(v, -kLargest, kLargest));
   return numerics == Numerics::kPacked ? round_to_finite_half(f) : f;
 }
 

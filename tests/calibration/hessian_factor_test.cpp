@@ -176,13 +176,25 @@ TEST(HessianFactor, RefusesBadGrams) {
   Matrix h = random_gram(10, 6);
   h(2, 5) = std::numeric_limits<float>::infinity();
   expect_words(message_of<RunError>([&] { factor_hessian(h.view(), {}, "layer 1 o"); }), {"layer 1 o", "(2, 5)"});
-  const Matrix zero = Matrix::zeros(10, 10);
-  expect_words(message_of<RunError>([&] { factor_hessian(zero.view(), {}, "layer 1 o"); }), {"layer 1 o", "all zero"});
   h = random_gram(10, 6);
   FactorOptions o;
   for (double bad : {-0.1, 2.0, std::numeric_limits<double>::quiet_NaN()}) {
     o.percdamp = bad;
     EXPECT_THROW(factor_hessian(h.view(), o, "layer 1 o"), UserError);
+  }
+}
+
+TEST(HessianFactor, OfDeadColumnsAloneCompensatesNothing) {
+  const Matrix zero = Matrix::zeros(10, 10);
+  for (const bool act_order : {false, true}) {
+    FactorOptions o;
+    o.act_order = act_order;
+    const HessianFactor f = factor_hessian(zero.view(), o, "layer 1 o");
+    EXPECT_EQ(f.dead.size(), 10u);
+    EXPECT_EQ(f.retries, 0);
+    for (int64_t i = 0; i < 10; ++i)
+      for (int64_t j = 0; j < 10; ++j)
+        EXPECT_FLOAT_EQ(f.upper(i, j), i == j ? static_cast<float>(1 / std::sqrt(1.01)) : 0.0f);
   }
 }
 

@@ -153,7 +153,7 @@ TEST_F(CommandLine, ExitCodes) {
   EXPECT_EQ(err_, "sageptq: user's fault\n");
   EXPECT_EQ(run({"toy", "resource"}), 3);
   EXPECT_EQ(run({"toy", "tolerance"}), 5);
-  EXPECT_EQ(run({"toy", "run"}), 1);
+  EXPECT_EQ(run({"toy", "run"}), 3);
   EXPECT_EQ(err_, "sageptq: bad weights\n");
   EXPECT_EQ(run({"toy", "bug"}), 1);
   EXPECT_TRUE(has(err_, "internal error: surprise; this is a bug of sageptq"));

@@ -64,6 +64,71 @@ TEST(ModelConfig, ReadsBothRotarySpellings) {
   EXPECT_EQ(parse("\"rope_parameters\":{\"rope_theta\":7}").rotary.theta, 7.0);
 }
 
+// transformers 5.24, modeling_rope_utils.py: rope_scaling in place of rope_parameters; its own rope_theta before the top level's.
+TEST(ModelConfig, SaysWhichOfTwoRotarySpellingsCounts) {
+  const std::string linear = "{\"rope_type\":\"linear\",\"factor\":4}", plain = "{\"rope_type\":\"default\"}",
+                    llama3 = "{\"rope_type\":\"llama3\",\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+                             "\"original_max_position_embeddings\":32}";
+  const auto both = [&](const std::string& scaling, const std::string& parameters, const std::string& more = "") {
+    return parse("\"rope_scaling\":" + scaling + ",\"rope_parameters\":" + parameters + more);
+  };
+  const std::pair<std::string, RotaryConfig::Scaling> kinds[] = {
+      {plain, RotaryConfig::Scaling::kDefault}, {linear, RotaryConfig::Scaling::kLinear}, {llama3, RotaryConfig::Scaling::kLlama3}};
+  for (const auto& [scaling, kind] : kinds)
+    for (const auto& [parameters, other] : kinds) {
+      const ModelConfig c = both(scaling, parameters);
+      EXPECT_EQ(c.rotary.scaling, kind);
+      ASSERT_EQ(c.notes.size(), kind == other ? 0u : 1u) << scaling << parameters;
+      if (kind != other) {
+        EXPECT_NE(c.notes[0].find("config.json: rope_scaling ("), std::string::npos) << c.notes[0];
+        EXPECT_NE(c.notes[0].find("disagree: rope_scaling counts"), std::string::npos) << c.notes[0];
+      }
+    }
+  // Every number of a kind is compared.
+  for (const char* change : {"\"factor\":4", "\"low_freq_factor\":2", "\"high_freq_factor\":5", "\"original_max_position_embeddings\":64"}) {
+    const std::string key = std::string(change).substr(0, std::string(change).find(':') + 1);
+    std::string changed = llama3;
+    const size_t at = changed.find(key);
+    changed.replace(at, changed.find_first_of(",}", at) - at, change);
+    EXPECT_EQ(both(llama3, changed).notes.size(), 1u) << changed;
+  }
+  EXPECT_EQ(both(linear, "{\"rope_type\":\"linear\",\"factor\":2}").notes.size(), 1u);
+  // The base is the counting object's; the other's is not looked at.
+  const ModelConfig theta = both(linear, "{\"rope_type\":\"linear\",\"factor\":4,\"rope_theta\":5e5}");
+  EXPECT_EQ(theta.rotary.theta, 1e4);
+  EXPECT_EQ(theta.notes.size(), 1u);
+  const ModelConfig top = parse("\"rope_theta\":7,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":9}");
+  EXPECT_EQ(top.rotary.theta, 9);
+  ASSERT_EQ(top.notes.size(), 1u);
+  EXPECT_NE(top.notes[0].find("rope_theta is 7 and rope_parameters.rope_theta is 9"), std::string::npos) << top.notes[0];
+  EXPECT_TRUE(parse("\"rope_theta\":9,\"rope_parameters\":{\"rope_type\":\"default\",\"rope_theta\":9}").notes.empty());
+  // Absent, null and empty are the same.
+  for (const char* nothing : {"null", "{}"}) {
+    EXPECT_EQ(both(nothing, linear).rotary.scaling, RotaryConfig::Scaling::kLinear);
+    EXPECT_EQ(both(linear, nothing).rotary.scaling, RotaryConfig::Scaling::kLinear);
+    EXPECT_TRUE(both(nothing, linear).notes.empty() && both(linear, nothing).notes.empty());
+  }
+  EXPECT_EQ(parse("\"rope_scaling\":{\"rope_type\":\"linear\",\"type\":\"default\",\"factor\":4}").notes.size(), 1u);
+  // What is not supported is refused wherever it stands.
+  const std::string yarn = "{\"rope_type\":\"yarn\",\"factor\":8}";
+  EXPECT_ERROR(ResourceError, both(yarn, plain), "rope_scaling.rope_type", "'yarn'");
+  EXPECT_ERROR(ResourceError, both(plain, yarn), "rope_parameters.rope_type", "'yarn'");
+}
+
+TEST(ModelConfig, OfAPackedDirectoryIsThatOfItsModel) {
+  const auto packed = [](const std::string& original, const std::string& method = "sage-ptq") {
+    return config("\"model_type\":\"words\",\"torch_dtype\":\"words\",\"quantization_config\":{\"quant_method\":\"" + method + "\",\"original\":" + original + "}");
+  };
+  const ModelConfig c = parse_model_config(packed("{\"model_type\":\"llama\",\"dtype\":\"bfloat16\",\"num_key_value_heads\":2}"), "config.json");
+  EXPECT_EQ(c.model_type, "llama");
+  EXPECT_EQ(c.torch_dtype, "bfloat16");
+  EXPECT_EQ(c.kv_heads, 4);  // only what was replaced is put back
+  EXPECT_EQ(find_family(c).name, "llama");
+  EXPECT_EQ(parse_model_config(packed("{\"model_type\":\"llama\"}", "gptq"), "config.json").model_type, "words");
+  EXPECT_ERROR(ResourceError, parse_model_config(packed("[]"), "config.json"), "quantization_config.original");
+  EXPECT_ERROR(ResourceError, parse_model_config(packed("{\"model_type\":[1]}"), "config.json"), "model_type");
+}
+
 TEST(ModelConfig, ReadsTheRest) {
   const ModelConfig c = parse(
       "\"num_key_value_heads\":2,\"head_dim\":24,\"attention_bias\":true,\"mlp_bias\":true,\"tie_word_embeddings\":true,"

@@ -335,21 +335,41 @@ TEST(CalibrationErrors, NameLayerAndRemedy) {
   Layer layer(8, 12, 51);
   const PipelineFactory f = factory("{quantizer: {type: uniform, bits: 4}, compensator: gptq, segment_columns: 4, block_columns: 4}");
   const auto quantize = [&](const LayerHessian* h) { return message_of<RunError>([&] { quantize_matrix(f, {.weights = layer.w.view(), .id = {0, test::kMatrixName}, .hessian = h}, test::cpu()); }); };
-  expect_words(quantize(nullptr), {test::kMatrixName, "needs the Gram", "calibration section", "--gram"});
+  expect_words(message_of<UserError>([&] { quantize_matrix(f, {.weights = layer.w.view(), .id = {0, test::kMatrixName}}, test::cpu()); }), {test::kMatrixName, "needs the Gram", "calibration section", "--gram"});
   for (const char* parts : {"saliency: hessian, threshold: {type: fixed, ratio: 0.1}, quantizer: binary", "quantizer: binary, dead_columns: zero"}) {
     const PipelineFactory other = factory(fmt::format("{{{}}}", parts));
-    expect_words(message_of<RunError>([&] { quantize_matrix(other, {.weights = layer.w.view(), .id = {0, test::kMatrixName}}, test::cpu()); }), {test::kMatrixName, "needs the Gram"});
+    expect_words(message_of<UserError>([&] { quantize_matrix(other, {.weights = layer.w.view(), .id = {0, test::kMatrixName}}, test::cpu()); }), {test::kMatrixName, "needs the Gram"});
   }
   const Layer narrow(8, 11, 52);
   expect_words(quantize(narrow.hessian.get()), {test::kMatrixName, "12 columns", "11", "expected as many", "Gram of this layer"});
-  layer.gram = Matrix::zeros(12, 12);
-  layer.remake();
-  expect_words(quantize(layer.hessian.get()), {test::kLayerName, "all zero", "expected"});
   for (const auto& [row, col] : {std::pair<int64_t, int64_t>{4, 4}, {2, 7}}) {
     layer.gram = test::correlated_gram(12, 51);
     layer.gram(row, col) = std::nanf("");
     layer.remake();
     expect_words(quantize(layer.hessian.get()), {test::kLayerName, "expected"});
+  }
+}
+
+// As single dead columns are: zero where dead_columns says so, else rounded as they stand. Nothing is moved between columns.
+TEST(DeadLayer, IsQuantizedWithoutCompensation) {
+  Layer layer(8, 12, 51);
+  layer.gram = Matrix::zeros(12, 12);
+  layer.remake();
+  const std::string rtn = "quantizer: {type: uniform, bits: 4}, segment_columns: 4, segment_weights: original";
+  const MatrixResult plain = layer.quantize(factory("{" + rtn + "}"));
+  for (const char* compensator : {"gptq", "block", "block_exact"}) {
+    const std::string yaml = fmt::format("{{{}, block_columns: 4, compensator: {}", rtn, compensator);
+    const PipelineFactory kept = factory(yaml + ", dead_columns: keep}"), zeroed = factory(yaml + ", dead_columns: zero}");
+    testing::internal::CaptureStderr();
+    Trace trace;
+    const MatrixResult a = layer.quantize(kept, &trace), b = layer.quantize(zeroed);
+    const std::string said = testing::internal::GetCapturedStderr();
+    EXPECT_EQ(trace.scalars().at("hessian.dead_columns"), 12);
+    EXPECT_TRUE(same_bits(a.dequantized, plain.dequantized)) << compensator;
+    EXPECT_TRUE(same_bits(decode(zeroed, b.packed), b.dequantized));
+    const size_t first = said.find(test::kMatrixName), second = said.find(test::kMatrixName, first + 1);
+    EXPECT_NE(second, std::string::npos) << said;
+    EXPECT_EQ(said.find(test::kMatrixName, second + 1), std::string::npos) << said;  // once for each of the two
   }
 }
 
