@@ -109,8 +109,8 @@ bool is_meant(const FileKind& kind, const std::string& path) {
   return kind.is_text && kind.what.starts_with("a web page") && !is_json_lines(path);
 }
 
-// What becomes tokens without being text to most readers. Python's text mode, which the released code of most methods reads files
-// in, does not see carriage returns.
+// What becomes tokens without being text to most readers. Python's text mode, which the released code of most methods reads
+// files in, does not see carriage returns.
 std::string note_on(const Text& text, const std::optional<FileKind>& kind) {
   int64_t marks = 0, returns = 0, feeds = 0;
   for (const std::string& document : text.documents) {
@@ -125,8 +125,10 @@ std::string note_on(const Text& text, const std::optional<FileKind>& kind) {
     found = leads ? "a byte order mark (U+FEFF) at its start" : fmt::format("{} byte order marks (U+FEFF)", marks);
   }
   if (returns > 0)
-    found += fmt::format("{}{} carriage return{} ({} line feeds)", found.empty() ? "" : " and ", returns, returns == 1 ? "" : "s", feeds);
-  if (kind && !has_ending(text.path, {".html", ".htm"})) found += fmt::format("{}the markup of {}", found.empty() ? "" : " and ", kind->what);
+    found += fmt::format("{}{} carriage return{} ({} line feeds)", found.empty() ? "" : " and ", returns,
+                         returns == 1 ? "" : "s", feeds);
+  if (kind && !has_ending(text.path, {".html", ".htm"}))
+    found += fmt::format("{}the markup of {}", found.empty() ? "" : " and ", kind->what);
   return found.empty() ? "" : fmt::format("{} holds {}, read as text like every other byte", text.name, found);
 }
 
@@ -209,8 +211,9 @@ Text load_text(const std::string& name_or_path) {
     text.documents.push_back(std::move(content));
   text.note = note_on(text, kind);
   if (!text.note.empty())
-    log_warning_once(fmt::format("{}: {}; numbers are those of the file's bytes; remove it to compare with tools that do not see it", text.path,
-                                 text.note));
+    log_warning_once(
+        fmt::format("{}: {}; numbers are those of the file's bytes; remove it to compare with tools that do not see it",
+                    text.path, text.note));
   return text;
 }
 

@@ -68,8 +68,9 @@ std::string snapshot_of(const fs::path& folder) {
   else if (snapshots.size() == 1)
     chosen = snapshots[0];
   else if (snapshots.empty())
-    throw ResourceError("{}: a folder of the hub's cache without a snapshot that has a config.json; expected {}; fetch the model again",
-                        folder.string(), kExpected);
+    throw ResourceError(
+        "{}: a folder of the hub's cache without a snapshot that has a config.json; expected {}; fetch the model again",
+        folder.string(), kExpected);
   else
     throw ResourceError("{}: a folder of the hub's cache with {} snapshots; expected {}; name one of them: {}", folder.string(),
                         snapshots.size(), kExpected, list_of(snapshots));
@@ -87,7 +88,9 @@ std::string snapshot_of(const fs::path& folder) {
   const fs::path parent = fs::path(path).has_parent_path() ? fs::path(path).parent_path() : fs::path(".");
   const bool beside = is_file(parent / "config.json");
   throw ResourceError("{}: is {}; expected {}; {}", path, kind ? kind->what : "a file", kExpected,
-                      beside ? "name its folder: " + parent.string() : kind ? kind->remedy : "check the path");
+                      beside ? "name its folder: " + parent.string()
+                      : kind ? kind->remedy
+                             : "check the path");
 }
 
 }  // namespace
@@ -105,7 +108,8 @@ std::string model_files_folder(const std::string& path) {
                         models.size() == 1 ? "" : "s", kExpected, list_of(models));
   const std::vector<fs::path> inside = folders_in(folder, [](const fs::path& p) { return is_file(p / "config.json"); });
   if (!inside.empty())
-    throw ResourceError("{}: no config.json, but there is one in {}; expected {}; name that folder", path, list_of(inside), kExpected);
+    throw ResourceError("{}: no config.json, but there is one in {}; expected {}; name that folder", path, list_of(inside),
+                        kExpected);
   return path;  // whoever reads it says what is missing
 }
 

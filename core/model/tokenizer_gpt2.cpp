@@ -20,13 +20,14 @@ void check_class(const SideFiles& side) {
   const std::string name = side.tokenizer_class();
   if (name.empty() || name == "GPT2Tokenizer") return;
   throw ResourceError(
-      "{}: tokenizer_class: found \"{}\"; expected GPT2Tokenizer where there is no tokenizer.json; write one with transformers: "
-      "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+      "{}: tokenizer_class: found \"{}\"; expected GPT2Tokenizer where there is no tokenizer.json; write one with "
+      "transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
       file_of(side.config()), name);
 }
 
 void read_merges(const std::string& text, const std::string& path, Bpe& bpe) {
-  if (!text.empty()) refuse_other_kind(std::string_view(text).substr(0, 512), text.size(), path, "the merges of a byte-level BPE");
+  if (!text.empty())
+    refuse_other_kind(std::string_view(text).substr(0, 512), text.size(), path, "the merges of a byte-level BPE");
   static const Json kNothing;
   uint32_t rank = 0;
   size_t line_number = 1;
@@ -44,12 +45,13 @@ void read_merges(const std::string& text, const std::string& path, Bpe& bpe) {
 }
 
 // What stands around a text where there is no tokenizer.json to say it.
-std::vector<int32_t> template_ids(const SideFiles& side, const char* setting, const char* key, const std::optional<std::string>& text,
-                                  const Loaded& t) {
+std::vector<int32_t> template_ids(const SideFiles& side, const char* setting, const char* key,
+                                  const std::optional<std::string>& text, const Loaded& t) {
   if (!side.config().flag(setting, false) || !text) return {};
   const bool named = !side.config().get(key).null() || !side.map().get(key).null();
   if (!named && t.model.vocabulary.count(*text) == 0)
-    side.config().get(setting).fail("no token \"" + *text + "\" to put there", std::string(key) + " to name one of the vocabulary");
+    side.config().get(setting).fail("no token \"" + *text + "\" to put there",
+                                    std::string(key) + " to name one of the vocabulary");
   return {t.added.find(*text)->id};
 }
 
@@ -70,14 +72,15 @@ Loaded load_gpt2_tokenizer(const Files& files, const std::string& folder) {
   t.pre_tokenizer = pre_byte_level(prefix, true);
   t.decoder = decode_byte_level();
 
-  const SpecialTexts special = side.add_tokens(
-      {{"bos_token", kDefaultSpecial}, {"eos_token", kDefaultSpecial}, {"unk_token", kDefaultSpecial}}, t);
+  const SpecialTexts special =
+      side.add_tokens({{"bos_token", kDefaultSpecial}, {"eos_token", kDefaultSpecial}, {"unk_token", kDefaultSpecial}}, t);
   t.before = template_ids(side, "add_bos_token", "bos_token", special.bos, t);
   t.after = template_ids(side, "add_eos_token", "eos_token", special.eos, t);
   finish_tokens(t);
-  t.digest = sha256_hex(fmt::format("{} {}\n{} {}\nprefix {} split special {} before {} after {}\n{}", kVocabularyFile,
-                                    sha256_hex(files.at(kVocabularyFile)), kMergesFile, sha256_hex(files.at(kMergesFile)), prefix,
-                                    t.split_special, fmt::join(t.before, " "), fmt::join(t.after, " "), t.added.signature()));
+  t.digest =
+      sha256_hex(fmt::format("{} {}\n{} {}\nprefix {} split special {} before {} after {}\n{}", kVocabularyFile,
+                             sha256_hex(files.at(kVocabularyFile)), kMergesFile, sha256_hex(files.at(kMergesFile)), prefix,
+                             t.split_special, fmt::join(t.before, " "), fmt::join(t.after, " "), t.added.signature()));
   return t;
 }
 

@@ -198,9 +198,11 @@ void check_first(const Node& pre_tokenizer, const Node& normalizer) {
   if (type == "Sequence") {
     for (const Node& step : pre_tokenizer.at("pretokenizers").items())
       check_first(step, normalizer);
-  } else if (type == "Metaspace" && read_prepend_scheme(pre_tokenizer) == PrependScheme::kFirst && moves_the_start(normalizer)) {
-    pre_tokenizer.at("prepend_scheme").fail("found \"first\" behind a normalizer that changes how a text begins",
-                                            "\"always\" or \"never\", or a normalizer without Prepend, Strip and removal");
+  } else if (type == "Metaspace" && read_prepend_scheme(pre_tokenizer) == PrependScheme::kFirst &&
+             moves_the_start(normalizer)) {
+    pre_tokenizer.at("prepend_scheme")
+        .fail("found \"first\" behind a normalizer that changes how a text begins",
+              "\"always\" or \"never\", or a normalizer without Prepend, Strip and removal");
   }
 }
 
@@ -332,9 +334,10 @@ void finish_tokens(Loaded& t) {
   for (const auto& [number, token] : t.added.by_id()) {
     const auto id = static_cast<size_t>(number);
     if (t.used[id] && t.tokens[id] != token.content)
-      throw ResourceError("{}: token \"{}\" has id {}, which is \"{}\" in the vocabulary; expected an id of its own; get the files "
-                          "anew",
-                          t.name, token.content.substr(0, 80), id, t.tokens[id].substr(0, 80));
+      throw ResourceError(
+          "{}: token \"{}\" has id {}, which is \"{}\" in the vocabulary; expected an id of its own; get the files "
+          "anew",
+          t.name, token.content.substr(0, 80), id, t.tokens[id].substr(0, 80));
     t.tokens[id] = token.content;
     t.used[id] = true;
     t.special[id] = t.added.is_special(token.content);

@@ -178,7 +178,8 @@ Loaded load_tokenizer(const Files& files, const std::string& folder);
 Loaded load_gpt2_tokenizer(const Files& files, const std::string& folder);
 
 class Node;
-// What lies beside a tokenizer.json (root: its content, text: its bytes): more tokens, settings; t.digest covers what they change.
+// What lies beside a tokenizer.json (root: its content, text: its bytes): more tokens, settings; t.digest covers what they
+// change.
 void add_side_files(const Files& files, const std::string& folder, const Node& root, const std::string& text, Loaded& t);
 
 // Steps the two have in common.

@@ -1,11 +1,12 @@
 // tokenizer_config.json, special_tokens_map.json and added_tokens.json, by the rules of transformers 5 (its AutoTokenizer):
 //
-//   tokens     numbered ones come from added_tokens_decoder of tokenizer_config.json; where that is absent, from added_tokens.json,
-//              and then special_tokens_map.json takes precedence over tokenizer_config.json. All names of special tokens and the
-//              extra ones are added behind them, as far as they are not there.
-//   settings   tokenizer.json, where there is one, says how texts are cut and what is put around them: add_bos_token and
-//              add_eos_token do nothing then, and add_prefix_space does nothing but in the classes that build their own rule for
-//              cutting. Those classes are not imitated; where they would cut otherwise, a note (or a refusal) says so.
+// Tokens. Numbered ones come from added_tokens_decoder of tokenizer_config.json; where that is absent, from added_tokens.json, and
+// then special_tokens_map.json takes precedence over tokenizer_config.json. All names of special tokens, and the extra ones, are
+// added behind them, as far as they are not there.
+//
+// Settings. tokenizer.json, where there is one, says how texts are cut and what is put around them: add_bos_token and
+// add_eos_token do nothing then, and add_prefix_space only in the classes that build their own rule for cutting. Those classes are
+// not imitated; where they would cut otherwise, a note (or a refusal) says so.
 #include "core/model/tokenizer_side_files.h"
 
 #include <fmt/format.h>
@@ -23,7 +24,9 @@ namespace {
 constexpr const char* kNamedTokens[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                         "pad_token", "cls_token", "mask_token"};
 
-bool is_named(const std::string& key) { return std::find(std::begin(kNamedTokens), std::end(kNamedTokens), key) != std::end(kNamedTokens); }
+bool is_named(const std::string& key) {
+  return std::find(std::begin(kNamedTokens), std::end(kNamedTokens), key) != std::end(kNamedTokens);
+}
 
 Json parse_optional(const Files& files, const std::string& folder, const char* name) {
   const auto found = files.find(name);
@@ -168,10 +171,10 @@ void note_unread(const Node& added, const Loaded& t, std::vector<std::string>& n
     if (unread.size() < 200) unread += fmt::format("{}\"{}\"", unread.empty() ? "" : ", ", content.substr(0, 40));
   });
   if (unread.empty()) return;
-  notes.push_back(
-      fmt::format("{}: {}: ordinary text, as in transformers, which takes added_tokens_decoder of {} instead; to have them, give them "
-                  "there, too",
-                  file_of(added), unread, kConfigFile));
+  notes.push_back(fmt::format(
+      "{}: {}: ordinary text, as in transformers, which takes added_tokens_decoder of {} instead; to have them, give them "
+      "there, too",
+      file_of(added), unread, kConfigFile));
 }
 
 }  // namespace
@@ -234,7 +237,8 @@ SpecialTexts SideFiles::add_tokens(const NamedDefaults& by_name, Loaded& t) cons
   }
   if (without_order > 1)
     throw ResourceError(
-        "{}: {} special tokens without a number ({}, ...); expected added_tokens_decoder to number them, since their order is not kept "
+        "{}: {} special tokens without a number ({}, ...); expected added_tokens_decoder to number them, since their order is "
+        "not kept "
         "everywhere; write the folder anew with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         folder_, without_order, names.unordered().front().substr(0, 80));
   t.added.add(rest, t.model.vocabulary);
@@ -260,8 +264,8 @@ bool puts_prefix(const Node& part) {
   return std::any_of(steps.begin(), steps.end(), puts_prefix);
 }
 
-// The rule by which a class of transformers 5 cuts texts, whatever the pre_tokenizer and normalizer of tokenizer.json are; null:
-// it has none of its own.
+// The rule by which a class of transformers 5 cuts texts, whatever the pre_tokenizer and normalizer of tokenizer.json are;
+// null: it has none of its own.
 Json own_rule(const std::string& name, const Node& config, const std::string& own_text) {
   const Node prefix = config.get("add_prefix_space");
   if (name == "GPT2Tokenizer") return {{"type", "ByteLevel"}, {"add_prefix_space", !prefix.null() && prefix.boolean()}};
@@ -269,7 +273,9 @@ Json own_rule(const std::string& name, const Node& config, const std::string& ow
   if (name == "LlamaTokenizer" && own_text.find("\"ByteLevel\"") == std::string::npos) {
     const bool wanted = prefix.null() || prefix.boolean();
     return {{"type", "Metaspace"},
-            {"prepend_scheme", !wanted ? "never" : config.flag("legacy", false) ? "always" : "first"},
+            {"prepend_scheme", !wanted                        ? "never"
+                               : config.flag("legacy", false) ? "always"
+                                                              : "first"},
             {"split", false}};
   }
   return {};
@@ -286,7 +292,8 @@ bool same_rule(const Json& rule, const Node& root) {
 std::string cut_by(const Node& root) {
   std::string out;
   for (const char* key : {"normalizer", "pre_tokenizer"})
-    if (const Node part = root.get(key); !part.null()) out += fmt::format("{}{} {}", out.empty() ? "" : ", ", key, part.at("type").text());
+    if (const Node part = root.get(key); !part.null())
+      out += fmt::format("{}{} {}", out.empty() ? "" : ", ", key, part.at("type").text());
   return out.empty() ? "no rule" : out;
 }
 
@@ -297,17 +304,18 @@ void check_cutting(const SideFiles& side, const Node& root, const std::string& o
   const bool found = puts_prefix(root.get("pre_tokenizer")) || puts_prefix(root.get("normalizer"));
   if (!prefix.null() && prefix.boolean() != found) {
     if (!rule.is_null())
-      throw ResourceError("{}: add_prefix_space: found {}; expected {}, as {} cuts texts; with tokenizer_class \"{}\" transformers "
-                          "would follow the one, other tools the other: make the two agree",
-                          file_of(config), prefix.boolean(), found, kOwnFile, side.tokenizer_class());
+      throw ResourceError(
+          "{}: add_prefix_space: found {}; expected {}, as {} cuts texts; with tokenizer_class \"{}\" transformers "
+          "would follow the one, other tools the other: make the two agree",
+          file_of(config), prefix.boolean(), found, kOwnFile, side.tokenizer_class());
     t.notes.push_back(fmt::format("{}: add_prefix_space {}: not followed, as in transformers 5: {} says {}", file_of(config),
                                   prefix.boolean(), kOwnFile, found));
   }
   if (rule.is_null()) return;
-  t.notes.push_back(
-      fmt::format("{}: tokenizer_class \"{}\": {} is followed ({}), as the tokenizers library does; transformers 5 would cut texts by "
-                  "{} alone, so that ids can differ",
-                  file_of(config), side.tokenizer_class(), kOwnFile, cut_by(root), rule.dump()));
+  t.notes.push_back(fmt::format(
+      "{}: tokenizer_class \"{}\": {} is followed ({}), as the tokenizers library does; transformers 5 would cut texts by "
+      "{} alone, so that ids can differ",
+      file_of(config), side.tokenizer_class(), kOwnFile, cut_by(root), rule.dump()));
 }
 
 // The template of tokenizer.json counts in transformers 5, these settings did in transformers 4.
@@ -315,8 +323,8 @@ void note_template(const Node& config, const Loaded& t, std::vector<std::string>
   for (const auto& [key, ids] : {std::pair{"add_bos_token", &t.before}, {"add_eos_token", &t.after}}) {
     const Node given = config.get(key);
     if (given.null() || given.boolean() == !ids->empty()) continue;
-    notes.push_back(fmt::format("{}: {} {}: not followed, as in transformers 5: the template of {} puts {} {} a text", file_of(config), key,
-                                given.boolean(), kOwnFile, ids->empty() ? "nothing" : "a token",
+    notes.push_back(fmt::format("{}: {} {}: not followed, as in transformers 5: the template of {} puts {} {} a text",
+                                file_of(config), key, given.boolean(), kOwnFile, ids->empty() ? "nothing" : "a token",
                                 ids == &t.before ? "in front of" : "behind"));
   }
 }
@@ -326,7 +334,8 @@ void check_other_file(const Node& config) {
   if (others.null()) return;
   for (const Node& file : others.items())
     if (file.text() != kOwnFile)
-      file.fail("found \"" + file.text().substr(0, 80) + "\" beside tokenizer.json", "tokenizer.json alone, which all versions read");
+      file.fail("found \"" + file.text().substr(0, 80) + "\" beside tokenizer.json",
+                "tokenizer.json alone, which all versions read");
 }
 
 }  // namespace

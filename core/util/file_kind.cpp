@@ -46,14 +46,17 @@ std::optional<FileKind> file_kind(std::string_view head, uint64_t size, const st
   const std::string folder = file.has_parent_path() ? file.parent_path().string() : ".";
   const std::string_view text = without_mark_and_space(head);
   if (size <= kMaxPointerBytes) {
-    if (text.starts_with("version https://git-lfs.github.com/spec/") || text.starts_with("version https://hawser.github.com/spec/"))
+    if (text.starts_with("version https://git-lfs.github.com/spec/") ||
+        text.starts_with("version https://hawser.github.com/spec/"))
       return FileKind{"a Git LFS pointer, not the data itself", "run `git lfs pull` in " + folder, true};
     if (text.starts_with("# xet version"))
-      return FileKind{"a Xet pointer, not the data itself", "run `git xet checkout` in " + folder + ", or fetch the file again", true};
+      return FileKind{"a Xet pointer, not the data itself", "run `git xet checkout` in " + folder + ", or fetch the file again",
+                      true};
   }
   for (const std::string_view tag : {"<!doctype html"sv, "<html"sv, "<head"sv})
     if (starts_with_nocase(text, tag))
-      return FileKind{"a web page (HTML)", "a log-in or error page was saved under this name, perhaps: fetch the file again", true};
+      return FileKind{"a web page (HTML)", "a log-in or error page was saved under this name, perhaps: fetch the file again",
+                      true};
   if (text.starts_with("<?xml") && text.find("<Error>") != std::string_view::npos)
     return FileKind{"a server's error message (XML)", "fetch the file again", true};
   if (head.starts_with("\xFF\xFE"sv) || head.starts_with("\xFE\xFF"sv))
@@ -65,9 +68,10 @@ std::optional<FileKind> file_kind(std::string_view head, uint64_t size, const st
   if (head.starts_with("PK\x03\x04"sv)) return FileKind{"a zip archive (as torch.save writes pytorch_model.bin)", from_torch};
   if (is_pickle(head)) return FileKind{"a Python pickle (as older versions of torch.save write)", from_torch};
   if (head.starts_with("GGUF"))
-    return FileKind{"a GGUF file",
-                    "convert it with transformers: from_pretrained(DIR, gguf_file=NAME) and save_pretrained, or name a directory with "
-                    "safetensors files"};
+    return FileKind{
+        "a GGUF file",
+        "convert it with transformers: from_pretrained(DIR, gguf_file=NAME) and save_pretrained, or name a directory with "
+        "safetensors files"};
   if (is_safetensors(head, size)) return FileKind{"a safetensors file", "check the names of the files"};
   if (head.starts_with("\x1F\x8B"sv)) return FileKind{"gzip-compressed", "unpack it (gunzip)"};
   if (head.starts_with("\x28\xB5\x2F\xFD"sv)) return FileKind{"zstd-compressed", "unpack it (unzstd)"};

@@ -78,7 +78,8 @@ TEST_F(TextTest, MarksAndCarriageReturnsAreSaid) {
   test::expect_words(mark.note, {"bom.txt holds a byte order mark (U+FEFF) at its start"});
   const Text both = load_text(write("both.txt", lines + "\xEF\xBB\xBF" + "a\r\xEF\xBB\xBF"));
   test::expect_words(both.note, {"2 byte order marks", "and 1 carriage return (2 line feeds)"});
-  test::expect_words(load_text(write("page.txt", "<!DOCTYPE html><p>text</p>")).note, {"page.txt holds the markup of a web page"});
+  test::expect_words(load_text(write("page.txt", "<!DOCTYPE html><p>text</p>")).note,
+                     {"page.txt holds the markup of a web page"});
   EXPECT_EQ(load_text(write("page.html", "<!DOCTYPE html><p>text</p>")).note, "");
 }
 
@@ -104,10 +105,15 @@ TEST_F(TextTest, JsonLinesFromWindows) {
 TEST_F(TextTest, OtherKindsOfFiles) {
   const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:2d71\nsize 134515008\n";
   for (const char* name : {"p.txt", "p.jsonl"})
-    EXPECT_ERROR(ResourceError, load_text(write(name, pointer)), "is a Git LFS pointer, not the data itself", "`git lfs pull` in " + folder_);
+    EXPECT_ERROR(ResourceError, load_text(write(name, pointer)), "is a Git LFS pointer, not the data itself",
+                 "`git lfs pull` in " + folder_);
   EXPECT_NO_THROW(load_text(write("about.txt", pointer + std::string(1024, 'x'))));  // a text about them
   EXPECT_ERROR(ResourceError, load_text(write("page.jsonl", "<html></html>")), "is a web page");
-  EXPECT_ERROR(ResourceError, load_text(write("u.txt", std::string("\xFF\xFE" "a\0b\0", 6))), "text in UTF-16", "iconv -f UTF-16");
+  EXPECT_ERROR(ResourceError,
+               load_text(write("u.txt", std::string("\xFF\xFE"
+                                                    "a\0b\0",
+                                                    6))),
+               "text in UTF-16", "iconv -f UTF-16");
   EXPECT_ERROR(ResourceError, load_text(write("z.txt", std::string("\x1F\x8B\x08\0", 4))), "gzip-compressed", "gunzip");
 }
 

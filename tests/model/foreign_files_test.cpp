@@ -19,7 +19,8 @@ namespace {
 namespace fs = std::filesystem;
 
 const std::string kPointer =
-    "version https://git-lfs.github.com/spec/v1\noid sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\nsize 134515008\n";
+    "version https://git-lfs.github.com/spec/v1\noid "
+    "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881\nsize 134515008\n";
 
 std::string kind_of(std::string_view bytes) {
   const auto kind = file_kind(bytes, bytes.size(), "DIR/file");
@@ -45,7 +46,8 @@ TEST(FileKind, KnowsThemByTheirFirstBytes) {
 }
 
 TEST(FileKind, EveryReaderOfAModelFolderAsks) {
-  for (const char* name : {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "added_tokens.json"}) {
+  for (const char* name :
+       {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "added_tokens.json"}) {
     for (const auto& [bytes, what, remedy] :
          {std::tuple{kPointer, "is a Git LFS pointer, not the data itself", "run `git lfs pull` in "},
           {std::string("<!DOCTYPE html><html></html>"), "is a web page (HTML)", "fetch the file again"},
@@ -56,8 +58,12 @@ TEST(FileKind, EveryReaderOfAModelFolderAsks) {
       fs::remove(folder.file(name));
       folder.write(name, bytes);
       EXPECT_ERROR(
-          ResourceError, { CheckpointSource source(folder.path()); Tokenizer::from_folder(folder.path()); }, folder.file(name) + ": " + what,
-          "expected", remedy);
+          ResourceError,
+          {
+            CheckpointSource source(folder.path());
+            Tokenizer::from_folder(folder.path());
+          },
+          folder.file(name) + ": " + what, "expected", remedy);
     }
   }
 }
@@ -78,7 +84,8 @@ TEST(FileKind, ShardsIndexAndVocabularies) {
   for (const char* name : {"vocab.json", "merges.txt"}) {
     std::map<std::string, std::string> files = {{"vocab.json", R"({"a": 0})"}, {"merges.txt", "#version: 0.2\n"}};
     files[name] = kPointer;
-    EXPECT_ERROR(ResourceError, Tokenizer::from_texts(files, "DIR"), std::string("DIR/") + name + ": is a Git LFS pointer", "`git lfs pull` in DIR");
+    EXPECT_ERROR(ResourceError, Tokenizer::from_texts(files, "DIR"), std::string("DIR/") + name + ": is a Git LFS pointer",
+                 "`git lfs pull` in DIR");
   }
 }
 
@@ -113,7 +120,8 @@ TEST(HubFolder, FindsTheSnapshot) {
   cache.write("models--org--some--name/refs/main", "../..");
   EXPECT_ERROR(ResourceError, model_files_folder(model), "with 2 snapshots");
 
-  EXPECT_ERROR(ResourceError, model_files_folder(cache.path()), "a cache of the hub with 1 model;", "name one of them: " + model);
+  EXPECT_ERROR(ResourceError, model_files_folder(cache.path()), "a cache of the hub with 1 model;",
+               "name one of them: " + model);
   EXPECT_EQ(model_folder_name(two), "org/some--name");
   EXPECT_EQ(model_folder_name(two + "/"), "org/some--name");
   EXPECT_EQ(model_folder_name("/x/y/"), "y");

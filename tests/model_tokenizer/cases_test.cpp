@@ -60,7 +60,8 @@ TEST(Tokenizer, PrependSchemes) {
       const auto text = recorded.at("texts")[i].get<std::string>();
       const auto ids = variant.at("ids")[i].get<std::vector<int32_t>>();
       EXPECT_EQ(tokenizer.encode(text, true), ids) << variant.at("name") << ": '" << text << "'";
-      EXPECT_EQ(tokenizer.decode(ids, true), variant.at("decoded")[i].get<std::string>()) << variant.at("name") << ": '" << text << "'";
+      EXPECT_EQ(tokenizer.decode(ids, true), variant.at("decoded")[i].get<std::string>())
+          << variant.at("name") << ": '" << text << "'";
     }
   }
 }

@@ -250,10 +250,9 @@ TEST(TokenizerBroken, EveryPartIsChecked) {
   expect_error(with("/pre_tokenizer", {{"type", "BertPreTokenizer"}}), "\"BertPreTokenizer\" is not supported");
   expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}), "\"last\"");
   expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "__"}}), "one character");
-  expect_error(
-      with("/pre_tokenizer",
-           {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "always"}, {"add_prefix_space", false}}),
-      "add_prefix_space false");
+  expect_error(with("/pre_tokenizer",
+                    {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "always"}, {"add_prefix_space", false}}),
+               "add_prefix_space false");
   // These move a text's start, and with it what counts as first.
   for (const Json& normalizer : {Json{{"type", "Prepend"}, {"prepend", "a"}}, Json{{"type", "Strip"}},
                                  Json{{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", ""}}}) {

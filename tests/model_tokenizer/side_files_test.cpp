@@ -104,8 +104,8 @@ TEST(TokenizerBeside, DigestCoversWhatDecidesIds) {
       expect_new({{"tokenizer_config.json", {{"add_bos_token", true}, {"bos_token", "<s>"}}}});
       expect_new({{"tokenizer_config.json", {{"add_eos_token", true}, {"eos_token", "<s>"}}}});
     }
-    for (const Json& nothing : {Json{{"chat_template", "{{ x }}"}}, Json{{"model_max_length", 512}}, Json{{"padding_side", "left"}},
-                                Json{{"clean_up_tokenization_spaces", true}}})
+    for (const Json& nothing : {Json{{"chat_template", "{{ x }}"}}, Json{{"model_max_length", 512}},
+                                Json{{"padding_side", "left"}}, Json{{"clean_up_tokenization_spaces", true}}})
       EXPECT_EQ(digest(kind, {{"tokenizer_config.json", nothing}}), plain) << nothing.dump();
     Files other = base_files(kind);
     std::string& text = kind == "two" ? other["merges.txt"] : other["tokenizer.json"];
@@ -153,7 +153,8 @@ TEST(TokenizerBeside, LlamaClass) {
 
 TEST(TokenizerBeside, WhatCannotBeFollowedIsRefused) {
   const auto refuse = [](const Json& beside, const std::string& part) {
-    for (const std::string kind : {"own", "two"}) EXPECT_ERROR(ResourceError, load(with(kind, beside)), "DIR", part);
+    for (const std::string kind : {"own", "two"})
+      EXPECT_ERROR(ResourceError, load(with(kind, beside)), "DIR", part);
   };
   refuse({{"added_tokens.json", {{"<x>", 300}}}}, "DIR/added_tokens.json[\"<x>\"]: token \"<x>\" has id 300; expected 266");
   refuse({{"added_tokens.json", {{"<s>", 300}}}}, "expected 256, its id in the vocabulary");
@@ -163,12 +164,14 @@ TEST(TokenizerBeside, WhatCannotBeFollowedIsRefused) {
   refuse({{"tokenizer_config.json", {{"add_prefix_space", "yes"}}}}, "true or false");
   refuse({{"tokenizer_config.json", {{"split_special_tokens", 1}}}}, "true or false");
   refuse({{"tokenizer_config.json", {{"a_token", "<x>"}, {"b_token", "<y>"}}}}, "2 special tokens without a number");
-  EXPECT_ERROR(ResourceError,
-               load(with("own", {{"tokenizer_config.json", {{"fast_tokenizer_files", {"tokenizer.json", "tokenizer.4.json"}}}}})),
-               "fast_tokenizer_files[1]", "tokenizer.4.json");
-  EXPECT_ERROR(ResourceError,
-               load(with("own", {{"tokenizer_config.json", {{"tokenizer_class", "GPT2Tokenizer"}, {"add_prefix_space", true}}}})),
-               "add_prefix_space: found true", "expected false");
+  EXPECT_ERROR(
+      ResourceError,
+      load(with("own", {{"tokenizer_config.json", {{"fast_tokenizer_files", {"tokenizer.json", "tokenizer.4.json"}}}}})),
+      "fast_tokenizer_files[1]", "tokenizer.4.json");
+  EXPECT_ERROR(
+      ResourceError,
+      load(with("own", {{"tokenizer_config.json", {{"tokenizer_class", "GPT2Tokenizer"}, {"add_prefix_space", true}}}})),
+      "add_prefix_space: found true", "expected false");
 }
 
 }  // namespace
