@@ -84,7 +84,7 @@ std::optional<FileKind> file_kind(std::string_view head, uint64_t size, const st
 }
 
 void refuse_other_kind(std::string_view head, uint64_t size, const std::string& path, const std::string& expected) {
-  if (size == 0) throw ResourceError("{}: is empty; expected {}; fetch the file again", path, expected);
+  if (size == 0) throw ResourceError("{}: is empty (0 bytes); expected {}; fetch the file again", path, expected);
   if (const auto kind = file_kind(head, size, path))
     throw ResourceError("{}: is {}; expected {}; {}", path, kind->what, expected, kind->remedy);
 }

@@ -257,7 +257,7 @@ TEST(TokenizerBroken, EveryPartIsChecked) {
   for (const Json& normalizer : {Json{{"type", "Prepend"}, {"prepend", "a"}}, Json{{"type", "Strip"}},
                                  Json{{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", ""}}}) {
     Json file = with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}});
-    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", {normalizer}}};
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({normalizer})}};
     expect_error(file, "pre_tokenizer.prepend_scheme: found \"first\" behind a normalizer");
   }
   expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", ""}}), "one character");

@@ -123,7 +123,7 @@ TEST(TokenizerBeside, SettingsThatAreNotFollowedAreSaid) {
   };
   EXPECT_EQ(notes({{"add_bos_token", true}, {"add_eos_token", false}, {"add_prefix_space", false}}), "");
   EXPECT_EQ(notes({{"tokenizer_class", "GPT2Tokenizer"}}), "");
-  EXPECT_EQ(notes({{"add_bos_token", true}, {"add_prefix_space", true}}, "two"), "");  // followed there
+  EXPECT_EQ(notes({{"add_bos_token", true}, {"bos_token", "<s>"}, {"add_prefix_space", true}}, "two"), "");  // followed there
   test::expect_words(notes({{"add_bos_token", false}}), {"DIR/tokenizer_config.json: add_bos_token false", "in front of"});
   test::expect_words(notes({{"add_eos_token", true}}), {"add_eos_token true", "nothing behind"});
   test::expect_words(notes({{"add_prefix_space", true}}), {"add_prefix_space true", "tokenizer.json says false"});
@@ -156,7 +156,7 @@ TEST(TokenizerBeside, WhatCannotBeFollowedIsRefused) {
     for (const std::string kind : {"own", "two"})
       EXPECT_ERROR(ResourceError, load(with(kind, beside)), "DIR", part);
   };
-  refuse({{"added_tokens.json", {{"<x>", 300}}}}, "DIR/added_tokens.json[\"<x>\"]: token \"<x>\" has id 300; expected 266");
+  refuse({{"added_tokens.json", {{"<x>", 300}}}}, "DIR/added_tokens.json:[\"<x>\"]: token \"<x>\" has id 300; expected 266");
   refuse({{"added_tokens.json", {{"<s>", 300}}}}, "expected 256, its id in the vocabulary");
   refuse({{"added_tokens.json", {{"<x>", 3}}}}, "next free id");
   refuse({{"added_tokens.json", Json::array()}}, "an object");
