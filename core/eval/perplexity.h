@@ -40,8 +40,8 @@ struct EvalOptions {
 class FinalStates {
  public:
   // From the file if it is there and whole, otherwise computed and written (atomically), even if it alone exceeds the budget:
-  // the states are read from it. Keyed by digests of model, tokens and
-  // protocol, number of windows and backend.
+  // the states are read from it. Keyed by digests of model, tokens and protocol, number of windows and backend. Where the file
+  // cannot be written they are held in memory.
   static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                         const EvalOptions& options);
   // Nothing if the file is not there.
@@ -49,10 +49,11 @@ class FinalStates {
                                          const EvalOptions& options);
   // scored_per_window x embedding_width: row t predicts target first_scored + t of window i.
   WeightView window(int64_t i) const;
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  // empty: in memory
 
  private:
   std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const std::vector<float>> memory_;  // without a file
   std::shared_ptr<const LruFolder::InUse> in_use_;
   std::string path_;
   const float* data_ = nullptr;

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include "core/pipeline/packed_checkpoint.h"
+#include "core/util/output_path.h"
 #include "experiments/cli/verbs.h"
 #include "kernels/backends.h"
+#include "results/store.h"
 
 namespace sage {
 namespace po = boost::program_options;
@@ -24,10 +26,12 @@ Verb export_verb() {
     if (m.count("dequantized") == 0) throw UserError("export: --dequantized is missing; expected what to write; add --dequantized (the packed directory itself needs no export)");
     DType dtype = DType::kF16;
     if (!parse_dtype(m["dtype"].as<std::string>(), &dtype)) throw UserError("--dtype: {}; expected F16, BF16 or F32; correct it", m["dtype"].as<std::string>());
+    const std::string out = new_output_path(m["output"].as<std::string>());
+    Store(Store::default_root()).keep_out(out);
     const std::unique_ptr<Backend> backend = make_backend("cpu");
     const PackedSource source(folder, program.registries, *backend);
-    export_dequantized(source, m["output"].as<std::string>(), dtype);
-    fmt::print("{}\n", m["output"].as<std::string>());
+    export_dequantized(source, out, dtype);
+    fmt::print("{}\n", out);
     return ExitCode::kDone;
   };
   return v;

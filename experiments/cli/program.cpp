@@ -77,7 +77,9 @@ int run_program(Program& program, const std::vector<Verb>& verbs, int argc, cons
   try {
     code = static_cast<int>(dispatch(program, verbs, words));
   } catch (const Error& e) {
-    if (e.code() == ExitCode::kInternalError && dynamic_cast<const RunError*>(&e) == nullptr)
+    if (e.code() == ExitCode::kStoppedEarly)
+      code = report(e.code(), fmt::format("{}; to go on: {}", e.what(), shell_words(program.argv)));
+    else if (e.code() == ExitCode::kInternalError && dynamic_cast<const RunError*>(&e) == nullptr)
       code =
           report(e.code(),
                  fmt::format("internal error: {}; this is a bug of sageptq: please report it with the command line", e.what()));

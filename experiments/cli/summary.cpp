@@ -39,8 +39,18 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
     t.add_row({r.label, metric_cell(r, kMetricPerplexity), metric_cell(r, kMetricKl), top1 == nullptr ? Table::Cell() : Table::Cell(100 * top1->value),
                weights > 0 ? Table::Cell(d / weights) : Table::Cell(0.0), cell(r.storage.paper_bits), cell(r.storage.stored_bits), cell(r.storage.whole_model_bits), seconds});
   }
-  if (!records.empty() && !records.front().metrics.empty())
-    t.set_caption(fmt::format("{}; {}; {}", records.front().provenance.model_name, records.front().provenance.text_name, records.front().metrics.front().protocol));
+  std::string scored;
+  for (const RunRecord& r : records) {
+    if (r.metrics.empty()) continue;
+    const std::string here = fmt::format("{}; {}; {}, {} windows", r.provenance.model_name, r.provenance.text_name,
+                                         r.metrics.front().protocol, r.metrics.front().n);
+    if (!scored.empty() && here != scored) {
+      scored = "models, texts, protocols or windows differ; `sageptq report` has columns for them";
+      break;
+    }
+    scored = here;
+  }
+  t.set_caption(scored);
   fmt::print("{}", t.render(format));
 }
 
