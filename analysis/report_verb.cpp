@@ -1,5 +1,6 @@
 #include <boost/program_options/value_semantic.hpp>
 
+#include "analysis/labels.h"
 #include "analysis/output.h"
 #include "analysis/published_report.h"
 #include "analysis/report.h"
@@ -10,6 +11,15 @@
 namespace sage {
 
 namespace po = boost::program_options;
+
+namespace {
+
+std::string bars_of(std::vector<SelectedRun> runs) {
+  tell_apart(runs);
+  return timing_bars(runs);
+}
+
+}  // namespace
 
 Verb report_verb() {
   Verb verb;
@@ -55,7 +65,7 @@ Verb report_verb() {
     if (by_seed) runs = select_runs(words, store, RunParts::kAll);  // windows, for errors
     std::string text = (by_seed ? make_seed_report(runs, spec) : make_report(runs, spec)).render(format);
     if (format == TableFormat::kText && (spec.bars || vm["time"].as<bool>()))
-      if (const std::string bars = timing_bars(by_seed ? merge_seeds(runs) : runs); !bars.empty()) text += '\n' + bars;
+      if (const std::string bars = bars_of(by_seed ? merge_seeds(runs) : runs); !bars.empty()) text += '\n' + bars;
     deliver(text, vm);
     return ExitCode::kDone;
   };

@@ -8,7 +8,7 @@
 //
 // Columns: label, status, run, perplexity, kl, top1, metric.NAME, D, gram_loss, excess_stored, excess_paper, paper_bits,
 // paper_weight_bits, paper_scaling_bits, stored_bits, whole_model_bits, file_mib, peak_gib, device_gib, seconds, seconds.STAGE,
-// backend, device, commit, config.PATH. seconds.evaluate sums all evaluations. Per-matrix figures (D, ...) are averages over
+// model, text, protocol, windows, backend, device, commit, config.PATH. seconds.evaluate sums all evaluations. Per-matrix figures (D, ...) are averages over
 // the quantized weights.
 #pragma once
 
