@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "analysis/labels.h"
 #include "analysis/report.h"
 #include "results/coverage.h"
 
@@ -17,15 +18,11 @@ using Cell = Table::Cell;
 
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 
-// Labels as headings; told apart by run key where two are equal.
-std::vector<std::string> headings(const std::vector<SelectedRun>& runs) {
+std::vector<std::string> headings(std::vector<SelectedRun> runs) {
+  tell_apart(runs);
   std::vector<std::string> out;
-  for (const SelectedRun& run : runs) {
-    const auto equal = std::count_if(runs.begin(), runs.end(), [&](const SelectedRun& o) { return o.label == run.label; });
-    out.push_back(equal > 1 ? fmt::format("{} {}", run.label, run.record->run_key.substr(0, 10)) : run.label);
-    for (size_t i = 2, n = out.size(); std::count(out.begin(), out.end(), out.back()) > 1; ++i)
-      out.back() = fmt::format("{} ({})", out[n - 1], i);
-  }
+  for (const SelectedRun& run : runs)
+    out.push_back(run.label);
   return out;
 }
 
@@ -170,7 +167,7 @@ std::string unpaired_because(const RunRecord& a, const RunRecord& b, const std::
   const EvalSeries *x = find_series(a, task), *y = find_series(b, task);
   if (x == nullptr || y == nullptr || x->nll.empty() || y->nll.empty()) return "one run kept no windows";
   if (x->nll.size() != y->nll.size()) return fmt::format("{} and {} windows", x->nll.size(), y->nll.size());
-  if (a.provenance.text_digest != b.provenance.text_digest) return "other texts";
+  if (text_digest_of(a, task) != text_digest_of(b, task)) return "other texts";
   if (a.provenance.tokenizer_digest != b.provenance.tokenizer_digest) return "other tokenizers";
   const MetricRow *m = find_metric(a, kMetricPerplexity, task), *n = find_metric(b, kMetricPerplexity, task);
   if (m != nullptr && n != nullptr && m->protocol != n->protocol) return "other protocols";

@@ -5,6 +5,7 @@
 
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/output_path.h"
 
 namespace sage {
 
@@ -33,7 +34,9 @@ TableFormat chosen_format(const po::variables_map& vm) {
 
 void deliver(const std::string& text, const po::variables_map& vm) {
   if (vm.count("output")) {
-    write_file_atomically(vm["output"].as<std::string>(), text);
+    const std::string path = output_file_path(vm["output"].as<std::string>());
+    chosen_store(vm).keep_out(path);
+    write_file_atomically(path, text);
     return;
   }
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)

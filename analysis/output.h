@@ -14,7 +14,7 @@ void declare_output(boost::program_options::options_description& options);  // -
 Store chosen_store(const boost::program_options::variables_map& vm);
 // --format, else by the ending of --output (.md .tex .csv .json), else text for a terminal.
 TableFormat chosen_format(const boost::program_options::variables_map& vm);
-// To --output, whole or not at all, or to stdout.
+// To --output, whole or not at all, or to stdout. UserError for an output inside the store.
 void deliver(const std::string& text, const boost::program_options::variables_map& vm);
 
 }  // namespace sage

@@ -118,6 +118,8 @@ class Comparison {
     for (const SelectedRun& run : merged)
       if (run.record && run.record->complete())
         add_run(run);
+      else if (run.pending)
+        ++pending_;
       else
         problems_ += fmt::format("{}: {}\n", run.label, run.record ? "failed: " + run.record->failure.message : run.problem);
   }
@@ -146,7 +148,9 @@ class Comparison {
         "Perplexity. published: by the method's own authors; rerun: least and largest of the runs by others, with the number "
         "of "
         "sources; ours: ± is one standard error over windows, the mean where there are several seeds.\n";
-    caption += why_ + problems_ + footnotes_.text();
+    caption += why_ + problems_;
+    if (pending_ > 0) caption += fmt::format("{} point{} not run yet.\n", pending_, pending_ == 1 ? "" : "s");
+    caption += footnotes_.text();
     if (caption.ends_with('\n')) caption.pop_back();
     Table out = without_columns(table_, dropped);
     out.set_caption(caption);
@@ -279,6 +283,7 @@ class Comparison {
   Footnotes footnotes_;
   std::vector<Ours> ours_;
   std::string why_, problems_;
+  size_t pending_ = 0;
   Table table_{{{"model"},
                 {"text"},
                 {"method"},

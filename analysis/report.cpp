@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 
+#include "analysis/labels.h"
 #include "results/coverage.h"
 
 namespace sage {
@@ -14,6 +15,7 @@ namespace {
 
 constexpr size_t kKeyShown = 10;
 constexpr size_t kDigestShown = 12;
+constexpr size_t kDiffShown = 4;
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
 constexpr double kMiB = 1024.0 * 1024.0;
 constexpr const char* kReferenceMark = "†";
@@ -34,6 +36,15 @@ std::string model_of(const RunRecord& r) {
 }
 std::string with_digest(const std::string& name, const std::string& digest) {
   return digest.empty() ? name : fmt::format("{} (sha256 {})", name, digest.substr(0, kDigestShown));
+}
+// Without the word between them: in a column the digest speaks for itself.
+std::string with_short_digest(const std::string& name, const std::string& digest) {
+  return digest.empty() ? name : fmt::format("{} {}", name, digest.substr(0, kDigestShown));
+}
+// Two builds of one commit differ in what was changed since.
+std::string build_of(const RunRecord& r) {
+  const RunProvenance& p = r.provenance;
+  return short_commit(p) + (p.dirty ? p.diff_digest.substr(0, kDiffShown) : "");
 }
 std::string device_of(const RunRecord& r) { return r.provenance.gpu.empty() ? r.provenance.cpu : r.provenance.gpu; }
 
@@ -62,6 +73,28 @@ void add_metric(const ColumnSpec& spec, const std::string& metric, const std::st
     s.keep = metric == kMetricPerplexity;
     out.push_back(std::move(s));
   }
+}
+
+// Likewise what an evaluation scored, taken from its perplexity.
+void add_evaluation(const ColumnSpec& spec, const std::string& title, const Records& records,
+                    const std::function<Cell(const RunRecord&, const MetricRow&)>& of, std::vector<Shown>& out) {
+  const std::vector<std::string> tasks = tasks_with(records, kMetricPerplexity);
+  for (const std::string& task : tasks) {
+    Shown s{{spec.title.empty() ? title : spec.title, title == "windows", 0}, nullptr};
+    if (tasks.size() > 1) s.head.name += " " + task;
+    s.cell = [of, task](const RunRecord& r) {
+      const MetricRow* m = find_metric(r, kMetricPerplexity, task);
+      return m == nullptr ? Cell() : of(r, *m);
+    };
+    out.push_back(std::move(s));
+  }
+}
+
+// The text's name stands behind the protocol's in the name of the evaluation.
+Cell text_cell(const RunRecord& r, const MetricRow& m) {
+  const size_t at = m.task.find('@');
+  return {
+      with_short_digest(at == std::string::npos ? r.provenance.text_name : m.task.substr(at + 1), text_digest_of(r, m.task))};
 }
 
 // "evaluate" is every "evaluate PROTOCOL", too.
@@ -173,12 +206,24 @@ void add_column(const ColumnSpec& c, const Records& records, std::vector<Shown>&
   else if (n.starts_with("seconds."))
     out.push_back(number(c, rest("seconds.") + " s", 1,
                          [stage = rest("seconds.")](const RunRecord& r) { return total_seconds(r, stage); }));
+  else if (n == "model")
+    out.push_back(
+        text(c, "model", [](const RunRecord& r) { return with_short_digest(model_of(r), r.provenance.model_digest); }));
+  else if (n == "text")
+    add_evaluation(c, "text", records, text_cell, out);
+  else if (n == "protocol")
+    add_evaluation(
+        c, "protocol", records,
+        [](const RunRecord&, const MetricRow& m) { return Cell(m.protocol.empty() ? m.task : m.protocol); }, out);
+  else if (n == "windows")
+    add_evaluation(
+        c, "windows", records, [](const RunRecord&, const MetricRow& m) { return Cell(static_cast<double>(m.n)); }, out);
   else if (n == "backend")
     out.push_back(text(c, "backend", [](const RunRecord& r) { return r.provenance.backend; }));
   else if (n == "device")
     out.push_back(text(c, "device", device_of));
   else if (n == "commit")
-    out.push_back(text(c, "commit", [](const RunRecord& r) { return short_commit(r.provenance); }));
+    out.push_back(text(c, "commit", build_of));
   else if (n.starts_with("config."))
     out.push_back(text(c, rest("config."), [path = rest("config.")](const RunRecord& r) {
       for (const ConfigEntry& e : r.config)
@@ -211,6 +256,24 @@ std::vector<Shown> varying(std::vector<Shown> columns, const Records& records, b
       shown.erase(0, shown.find('\n', shown.find('\n') + 1) + 1);
       shown.erase(0, shown.find_first_not_of(' '));
       constants += fmt::format("{}{} {}", constants.empty() ? "" : ", ", c.head.name, shown.substr(0, shown.find('\n')));
+    }
+  }
+  return out;
+}
+
+// Columns nobody asked for: what makes rows incomparable, where it differs. A run that lacks it agrees with all.
+std::vector<Shown> differing(const TableSpec& spec, const Records& records) {
+  std::vector<Shown> out;
+  for (const char* name : {"model", "text", "protocol", "windows", "backend", "device", "commit"}) {
+    if (std::any_of(spec.columns.begin(), spec.columns.end(), [&](const ColumnSpec& c) { return c.column == name; })) continue;
+    std::vector<Shown> columns;
+    add_column({name, "", -1}, records, columns);
+    for (Shown& c : columns) {
+      std::vector<Cell> cells;
+      for (const RunRecord* r : records)
+        if (Cell cell = c.cell(*r); !absent(cell)) cells.push_back(std::move(cell));
+      if (!std::all_of(cells.begin(), cells.end(), [&](const Cell& x) { return same(x, cells[0]); }))
+        out.push_back(std::move(c));
     }
   }
   return out;
@@ -306,8 +369,12 @@ std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<L
   if (!resumed.empty())
     notes += fmt::format("Seconds are sums over the processes that worked on it, without what a stopped one did not finish, in: {}.\n", resumed);
 
-  size_t complete = 0, all = 0;
+  size_t complete = 0, all = 0, pending = 0;
   for (const SelectedRun& run : runs) {
+    if (run.pending) {
+      ++pending;
+      continue;
+    }
     all += run.count;
     if (run.record && run.record->complete())
       complete += run.count;
@@ -318,6 +385,7 @@ std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<L
   }
   if (complete < all)
     notes += fmt::format("{} of {} runs complete; the command that made them resumes the rest.\n", complete, all);
+  if (pending > 0) notes += fmt::format("{} point{} not run yet.\n", pending, pending == 1 ? "" : "s");
 
   std::string caption = spec.title.empty() ? "" : spec.title + (spec.title.ends_with('.') ? "\n" : ".\n");
   if (!common.empty()) caption += common + '\n';
@@ -376,7 +444,14 @@ std::string short_commit(const RunProvenance& p) {
   return p.commit.empty() ? "" : p.commit.substr(0, 8) + (p.dirty ? "*" : "");
 }
 
+std::string text_digest_of(const RunRecord& record, const std::string& task) {
+  const MetricRow* m = find_metric(record, kMetricPerplexity, task);
+  if (m != nullptr && !m->text_digest.empty()) return m->text_digest;
+  return record.metrics.empty() || record.metrics[0].task == task ? record.provenance.text_digest : "";
+}
+
 Table make_report(std::vector<SelectedRun> runs, const TableSpec& spec) {
+  tell_apart(runs);
   if (!spec.sort.empty()) sort_runs(runs, spec.sort);
   Records records;
   std::vector<Labelled> labelled;
@@ -390,6 +465,10 @@ Table make_report(std::vector<SelectedRun> runs, const TableSpec& spec) {
     add_column(c, records, columns);
   std::string constants;
   columns = varying(std::move(columns), records, spec.keep_constant, constants);
+  std::vector<Shown> unasked = differing(spec, records);
+  const auto label = std::find_if(columns.begin(), columns.end(), [](const Shown& c) { return c.keep && !c.head.number; });
+  columns.insert(label == columns.end() ? columns.begin() : label + 1, std::make_move_iterator(unasked.begin()),
+                 std::make_move_iterator(unasked.end()));
 
   std::vector<Table::Column> heads;
   for (const Shown& c : columns)
@@ -397,6 +476,7 @@ Table make_report(std::vector<SelectedRun> runs, const TableSpec& spec) {
   Table table(heads);
   const auto is_label = [&](size_t c) { return columns[c].keep && !columns[c].head.number; };
   for (const SelectedRun& run : runs) {
+    if (run.pending) continue;
     const bool complete = run.record && run.record->complete();
     std::vector<Cell> cells;
     bool said = complete;

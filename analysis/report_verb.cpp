@@ -1,5 +1,6 @@
 #include <boost/program_options/value_semantic.hpp>
 
+#include "analysis/labels.h"
 #include "analysis/output.h"
 #include "analysis/published_report.h"
 #include "analysis/report.h"
@@ -11,6 +12,15 @@
 namespace sage {
 
 namespace po = boost::program_options;
+
+namespace {
+
+std::string bars_of(std::vector<SelectedRun> runs) {
+  tell_apart(runs);
+  return timing_bars(runs);
+}
+
+}  // namespace
 
 Verb report_verb() {
   Verb verb;
@@ -61,7 +71,7 @@ Verb report_verb() {
     if (const std::string note = other_builds_note(labelled); !note.empty()) table.set_caption(table.caption() + (table.caption().empty() ? "" : "\n") + note);
     std::string text = table.render(format);
     if (format == TableFormat::kText && (spec.bars || vm["time"].as<bool>()))
-      if (const std::string bars = timing_bars(by_seed ? merge_seeds(runs) : runs); !bars.empty()) text += '\n' + bars;
+      if (const std::string bars = bars_of(by_seed ? merge_seeds(runs) : runs); !bars.empty()) text += '\n' + bars;
     deliver(text, vm);
     return ExitCode::kDone;
   };

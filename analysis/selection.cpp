@@ -47,6 +47,7 @@ SelectedRun from_key(const std::string& label, const std::string& key, const Sto
   SelectedRun run;
   run.label = label.empty() ? key.substr(0, 10) : label;
   run.problem = "not run yet";
+  run.pending = true;
   return run;
 }
 
@@ -63,6 +64,7 @@ SelectedRun from_point(const nlohmann::json& point, const fs::path& folder, cons
   SelectedRun run;
   run.label = label;
   run.problem = "not run yet";
+  run.pending = true;
   return run;
 }
 

@@ -17,6 +17,7 @@ struct SelectedRun {
   std::optional<RunRecord> record;  // complete or failed
   std::string problem;              // why there is no record
   size_t count = 1;                 // runs this one stands for (seeds.h)
+  bool pending = false;             // no record because it has not been run yet
 };
 
 // Each word is one of

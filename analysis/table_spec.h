@@ -8,9 +8,9 @@
 //
 // Columns: label, status, run, perplexity, kl, top1, metric.NAME, D, gram_loss, groups, threshold_cut, percdamp, damping_retries,
 // dead_columns, excess_stored, excess_paper, paper_bits, paper_weight_bits, paper_scaling_bits, stored_bits, matrices,
-// whole_model_bits, file_mib, peak_gib, device_gib, seconds, seconds.STAGE, backend, device, commit, config.PATH. seconds.evaluate
-// sums all evaluations. Per-matrix figures (D, ...) are averages over the quantized weights; percdamp is the largest, retries and
-// dead columns are sums. `matrices` ("3 of 7") is empty where every linear layer was quantized.
+// whole_model_bits, file_mib, peak_gib, device_gib, seconds, seconds.STAGE, model, text, protocol, windows, backend, device, commit,
+// config.PATH. seconds.evaluate sums all evaluations. Per-matrix figures (D, ...) are averages over the quantized weights; percdamp
+// is the largest, retries and dead columns are sums. `matrices` ("3 of 7") is empty where every linear layer was quantized.
 #pragma once
 
 #include <string>

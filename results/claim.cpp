@@ -47,11 +47,13 @@ std::string process_space() {
                      fs::read_symlink("/proc/self/ns/pid", ec).string());
 }
 
-// Field 22 of /proc/PID/stat: tells a process from a later one with the same id. Empty if there is none.
+// Field 22 of /proc/PID/stat: tells a process from a later one with the same id. Empty if there is none, or if it is dead and
+// only waits for its parent to ask how it ended (field 3: Z, X), which in containers and batch jobs nobody may ever do.
 std::string start_time(int64_t pid) {
   const std::string line = first_line(fmt::format("/proc/{}/stat", pid));
   size_t at = line.rfind(')');  // the name before it may hold spaces
-  if (at == std::string::npos) return "";
+  if (at == std::string::npos || at + 2 >= line.size() || std::string_view("ZXx").find(line[at + 2]) != std::string_view::npos)
+    return "";
   for (int field = 3; field <= 22; ++field) {
     at = line.find(' ', at);
     if (at == std::string::npos) return "";
@@ -187,6 +189,18 @@ void Claim::finish() {
   state_->remove_claims();
   fs::remove(state_->folder, ec);
   state_.reset();
+}
+
+std::string Store::holder(const std::string& key) const {
+  const std::string folder = pending_folder(key);
+  const int64_t n = highest_claim(folder, -1);
+  if (n < 0 || stale(claim_path(folder, n), stale_after_)) return "";
+  try {
+    const auto j = nlohmann::json::parse(read_file(claim_path(folder, n), kMaxClaimBytes));
+    return fmt::format("process {} on {}", j.at("pid").get<int64_t>(), j.at("host").get<std::string>());
+  } catch (const std::exception&) {
+    return "another process";
+  }
 }
 
 std::optional<Claim> Store::claim(const std::string& key) const {

@@ -63,8 +63,13 @@ Fields<RunProvenance> fields(const RunProvenance*) {
 }
 Fields<MetricRow> fields(const MetricRow*) {
   using M = MetricRow;
-  return {{"task", &M::task}, {"metric", &M::metric},    {"value", &M::value}, {"stderr", &M::standard_error},
-          {"n", &M::n},       {"protocol", &M::protocol}};
+  return {{"task", &M::task},
+          {"metric", &M::metric},
+          {"value", &M::value},
+          {"stderr", &M::standard_error},
+          {"n", &M::n},
+          {"protocol", &M::protocol},
+          {"text_digest", &M::text_digest}};
 }
 Fields<RoleBytes> fields(const RoleBytes*) { return {{"role", &RoleBytes::role}, {"bytes", &RoleBytes::bytes}}; }
 Fields<StorageSummary> fields(const StorageSummary*) {

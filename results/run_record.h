@@ -61,6 +61,7 @@ struct MetricRow {
   double standard_error = kNotMeasured;  // column "stderr"
   int64_t n = 0;                         // windows
   std::string protocol;                  // window, stride, scored positions, BOS mode and text join, in words
+  std::string text_digest = {};          // of the text scored; older files have only that of their first evaluation, in provenance
 };
 
 struct RoleBytes {

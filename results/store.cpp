@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -21,6 +22,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr size_t kKeyDigits = 64;
+constexpr std::chrono::hours kLeftBehind{1};
 
 bool is_hex(const std::string& s) { return s.find_first_not_of("0123456789abcdef") == std::string::npos; }
 
@@ -84,15 +86,19 @@ bool Store::failed(const std::string& key) const { return !exists(key) && fs::ex
 
 std::string Store::put(const RunRecord& record) const {
   const std::string path = path_of(record.run_key);
+  if (exists(record.run_key)) return path;
   const std::string folder = fs::path(path).parent_path().string();
   make_folders(folder);
-  // Parts of writers that were killed: the claim's holder is the only writer of this key.
+  // Parts of writers that were killed. A young one may belong to a worker that is taken for dead and is not.
   std::error_code ec;
   std::vector<fs::path> parts;
-  for (const auto& entry : fs::directory_iterator(folder, ec))
+  const auto now = fs::file_time_type::clock::now();
+  for (const auto& entry : fs::directory_iterator(folder, ec)) {
+    std::error_code gone;
     if (entry.path().filename().string().starts_with(record.run_key) &&
-        entry.path().string().find(".part.") != std::string::npos)
+        entry.path().string().find(".part.") != std::string::npos && now - entry.last_write_time(gone) > kLeftBehind && !gone)
       parts.push_back(entry.path());
+  }
   for (const fs::path& p : parts)
     fs::remove(p, ec);
   const std::string written = write_run_file(path, record);
@@ -119,6 +125,14 @@ std::string Store::set_aside(const std::string& key) const {
     }
     return aside;
   }
+}
+
+void Store::keep_out(const std::string& path) const {
+  std::error_code ec;
+  const fs::path inside =
+      fs::weakly_canonical(fs::absolute(path), ec).lexically_relative(fs::weakly_canonical(fs::absolute(root_), ec));
+  if (!ec && !inside.empty() && *inside.begin() != "..")
+    throw UserError("-o {}: is inside the store {}; expected a place of its own; choose another path", path, root_);
 }
 
 RunRecord Store::get(const std::string& key) const {

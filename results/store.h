@@ -3,7 +3,7 @@
 //   runs/ab/ab12...h5          one complete run each, immutable; ab12...failed.h5: a failed one; ab12...former-1.h5: a complete one
 //                              that was made again
 //   pending/<key>/             work in progress: claims, and whatever a run needs to resume
-//   sweeps/<name>.json         manifests: which runs belong to a sweep, in which order
+//   sweeps/<name>.json         manifests: which runs belong to a sweep, in which order; <name>.lock beside: who runs it
 //
 // There is no index to go stale: what is stored is what the folders hold. Copying one store over another merges them.
 #pragma once
@@ -19,7 +19,7 @@ namespace sage {
 
 // The right to work on one run, against other workers on this and other machines that share the store. While it lives a
 // thread renews its time every few seconds; when it dies by SIGKILL others take over once that time is old, or at once if they
-// run on the same machine and see that the process is gone.
+// run on the same machine and see that the process is gone, or dead and not yet reaped by its parent.
 class Claim {
  public:
   ~Claim();  // gives the right back, leaves the pending folder for the next worker
@@ -56,7 +56,8 @@ class Store {
   bool failed(const std::string& key) const;
 
   // Writes the record where it belongs; a complete run replaces the record of an earlier failure. Returns the path. Call it
-  // holding the claim.
+  // holding the claim. The record of a complete run is never touched again: where there is one, nothing is written and its path
+  // is returned.
   std::string put(const RunRecord& record) const;
   // Moves the complete record of a run aside, unchanged, to ab12...former-N.h5, where it is no longer found by its key and can
   // still be read by its path; a packed folder kept with it likewise. Then the run can be made again. Returns the new path, or "" if
@@ -70,6 +71,10 @@ class Store {
 
   // nullopt if a live worker holds the run, or it is complete already.
   std::optional<Claim> claim(const std::string& key) const;
+  // The live worker that holds the run, "process 4711 on host h"; empty if nobody does.
+  std::string holder(const std::string& key) const;
+  // UserError if `path` lies inside the store, where it would be taken for a record or be removed with one.
+  void keep_out(const std::string& path) const;
 
  private:
   std::string root_;

@@ -84,8 +84,21 @@ std::string gram_key(const std::string& model_digest, const std::string& samples
                      samples_digest, gram_precision_name(precision), backend, layer, propagated);
 }
 
-GramCache::GramCache(const std::string& folder, uint64_t budget_bytes)
-    : files_(folder.empty() && budget_bytes > 0 ? cache_folder() + "/grams" : folder, kSuffix, budget_bytes) {}
+namespace {
+
+LruFolder files_of(const std::string& folder, uint64_t budget_bytes) {
+  if (!folder.empty() || budget_bytes == 0) return {folder, kSuffix, budget_bytes};
+  try {
+    return {cache_folder() + "/grams", kSuffix, budget_bytes};
+  } catch (const ResourceError& e) {
+    warn_without_cache(e.what());
+    return {"", kSuffix, 0};
+  }
+}
+
+}  // namespace
+
+GramCache::GramCache(const std::string& folder, uint64_t budget_bytes) : files_(files_of(folder, budget_bytes)) {}
 
 std::string GramCache::path(const std::string& key, const std::string& group) const {
   return files_.path(full_key(key, group));
@@ -128,7 +141,7 @@ void GramCache::store(const std::string& key, const std::string& group, const Gr
     writer.write(file);
     files_.evict(file);
   } catch (const ResourceError& e) {
-    log_warning("Gram cache: {}; going on without it", e.what());
+    warn_without_cache(e.what());
   }
 }
 

@@ -6,12 +6,16 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <string>
 #include <utility>
 
 #include "core/util/errors.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "core/util/lru_folder.h"
 
 namespace sage {
 
@@ -41,6 +45,13 @@ float* map(int fd, uint64_t bytes, const std::string& what) {
   return static_cast<float*>(p);
 }
 
+uint64_t memory_available() {
+  std::ifstream in("/proc/meminfo");
+  for (std::string line; std::getline(in, line);)
+    if (line.starts_with("MemAvailable:")) return std::strtoull(line.c_str() + line.find(':') + 1, nullptr, 10) * 1024;
+  return 0;
+}
+
 }  // namespace
 
 HiddenStates::HiddenStates(int64_t sequences, int64_t length, int64_t width, uint64_t memory_budget_bytes,
@@ -56,9 +67,19 @@ HiddenStates::HiddenStates(int64_t sequences, int64_t length, int64_t width, uin
     data_ = map(-1, bytes_, "hidden states in memory");
     return;
   }
-  const std::string place = folder.empty() ? cache_folder() + "/hidden" : folder;
-  make_folders(place);
-  const int fd = open_nameless(place);
+  std::string place = folder;
+  int fd = -1;
+  try {
+    if (place.empty()) place = cache_folder() + "/hidden";
+    make_folders(place);
+    fd = open_nameless(place);
+  } catch (const ResourceError& e) {
+    // Only on a machine that holds them twice over: with less, an end now is better than one by the kernel later.
+    if (!folder.empty() || bytes_ > memory_available() / 2) throw;
+    warn_without_cache(e.what());
+    data_ = map(-1, bytes_, "hidden states in memory");
+    return;
+  }
   // posix_fallocate reports through its result; a page that has no room behind it would end the program when written.
   int code = 0;
   do {

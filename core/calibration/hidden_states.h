@@ -13,7 +13,8 @@ namespace sage {
 
 class HiddenStates {
  public:
-  // `folder` for the file: "" = cache_folder()/hidden. ResourceError: sizes that do not fit 2^62 bytes, a folder that cannot be
+  // `folder` for the file: "" = cache_folder()/hidden, or memory where that cannot be written and half of what is available
+  // suffices. ResourceError: sizes that do not fit 2^62 bytes, a folder that cannot be
   // written, a disk without the room (says how much is needed), no memory.
   HiddenStates(int64_t sequences, int64_t length, int64_t width, uint64_t memory_budget_bytes, const std::string& folder = "");
   ~HiddenStates();

@@ -11,10 +11,13 @@
 #include "core/util/errors.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "core/util/stop.h"
 
 namespace sage {
 
 namespace {
+
+void stop_between_blocks() { stop_here("evaluate", "what was quantized is kept"); }
 
 // Rows handed to the backend at a time: enough for its matrix products, whatever the window, and always the same so that the
 // byte budget cannot change a result.
@@ -96,6 +99,7 @@ void run_windows(const WeightSource& source, const TokenWindows& windows, const 
       const BlockWeights& block = blocks.next();
       const auto span = backend.span(fmt::format("block {}", layer));
       each_group([&](int64_t w, int64_t end) {
+        stop_between_blocks();
         forward_block(family, config, block, states_of(w, end), p.window, backend, workspace);
         if (progress) progress->advance(static_cast<double>(end - w));
       });
@@ -114,9 +118,59 @@ namespace {
 
 constexpr const char* kStatesTensor = "final_hidden_states";
 
-LruFolder states_files(const EvalOptions& options) {
-  return {options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder, ".safetensors",
-          options.states_budget_bytes};
+// Nothing where there is no cache folder at all.
+std::optional<LruFolder> states_files(const EvalOptions& options) {
+  try {
+    return LruFolder(options.states_folder.empty() ? cache_folder() + "/eval" : options.states_folder, ".safetensors",
+                     options.states_budget_bytes);
+  } catch (const ResourceError& e) {
+    warn_without_cache(e.what());
+    return std::nullopt;
+  }
+}
+
+using TakeStates = std::function<void(std::span<const float>)>;
+
+// All rows that predict a scored target, window by window.
+void predicting_states(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
+                       const EvalOptions& options, const TakeStates& take) {
+  EvalOptions as_reference = options;
+  as_reference.task += " (reference)";
+  run_windows(source, windows, backend, as_reference, [&](int64_t, WeightView states) {
+    const Matrix kept = to_host(backend, predicting(states, windows.protocol));
+    take(std::span(kept.data(), static_cast<size_t>(kept.size())));
+  });
+}
+
+// False, and a warning, if the disk does not take them. Errors of the model itself are thrown.
+bool write_states(const WeightSource& source, const TokenWindows& windows, const Backend& backend, const EvalOptions& options,
+                  const LruFolder& files, const std::string& key) {
+  bool at_disk = true;
+  try {
+    make_folders(files.folder());
+    SafetensorsWriter writer;
+    writer.set_metadata("key", sha256_hex(key));
+    writer.set_metadata("model", source.digest());
+    writer.set_metadata("text", windows.text_name);
+    writer.set_metadata("protocol", windows.protocol.words());
+    const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().embedding_width;
+    writer.add(kStatesTensor, DType::kF32, {windows.count, rows, cols}, [&](const ByteSink& sink) {
+      at_disk = false;
+      predicting_states(source, windows, backend, options, [&](std::span<const float> states) {
+        at_disk = true;
+        sink(std::as_bytes(states));
+        at_disk = false;
+      });
+      at_disk = true;
+    });
+    writer.write(files.path(key));
+    files.evict(files.path(key));
+    return true;
+  } catch (const ResourceError& e) {
+    if (!at_disk) throw;
+    warn_without_cache(e.what());
+    return false;
+  }
 }
 
 }  // namespace
@@ -132,9 +186,10 @@ WeightView FinalStates::window(int64_t i) const { return {data_ + i * rows_ * co
 std::optional<FinalStates> FinalStates::find(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                                              const EvalOptions& options) {
   const std::string key = final_states_key(source, windows, backend);
-  const LruFolder files = states_files(options);
+  const std::optional<LruFolder> files = states_files(options);
+  if (!files) return std::nullopt;
   FinalStates out;
-  out.path_ = files.path(key);
+  out.path_ = files->path(key);
   if (!std::filesystem::exists(out.path_)) return std::nullopt;
   out.rows_ = windows.protocol.scored_per_window();
   out.cols_ = source.config().embedding_width;
@@ -148,7 +203,7 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
     if (!fits) throw ResourceError("{}: not the states asked for", out.path_);
     out.data_ = reinterpret_cast<const float*>(out.file_->bytes(tensor).data());
     out.in_use_ = std::make_shared<LruFolder::InUse>(out.path_);
-    files.mark_used(out.path_);
+    files->mark_used(out.path_);
   } catch (const ResourceError& e) {
     log_warning("{}; computing them again", e.what());
     return std::nullopt;
@@ -159,29 +214,19 @@ std::optional<FinalStates> FinalStates::find(const WeightSource& source, const T
 FinalStates FinalStates::of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                             const EvalOptions& options) {
   if (std::optional<FinalStates> found = find(source, windows, backend, options)) return *found;
-  const std::string key = final_states_key(source, windows, backend);
-  const LruFolder files = states_files(options);
-  const std::string path = files.path(key);
-  EvalOptions as_reference = options;
-  as_reference.task += " (reference)";
-  make_folders(files.folder());
-  SafetensorsWriter writer;
-  writer.set_metadata("key", sha256_hex(key));
-  writer.set_metadata("model", source.digest());
-  writer.set_metadata("text", windows.text_name);
-  writer.set_metadata("protocol", windows.protocol.words());
-  const int64_t rows = windows.protocol.scored_per_window(), cols = source.config().embedding_width;
-  writer.add(kStatesTensor, DType::kF32, {windows.count, rows, cols}, [&](const ByteSink& sink) {
-    run_windows(source, windows, backend, as_reference, [&](int64_t, WeightView states) {
-      const Matrix kept = to_host(backend, predicting(states, windows.protocol));
-      sink(std::as_bytes(std::span(kept.data(), static_cast<size_t>(kept.size()))));
-    });
-  });
-  writer.write(path);
-  files.evict(path);
-  std::optional<FinalStates> written = find(source, windows, backend, options);
-  if (!written) throw ResourceError("{}: cannot be read back; expected the states just written; check the disk", path);
-  return *written;
+  const std::optional<LruFolder> files = states_files(options);
+  if (files && write_states(source, windows, backend, options, *files, final_states_key(source, windows, backend)))
+    if (std::optional<FinalStates> written = find(source, windows, backend, options)) return *written;
+  FinalStates out;
+  out.rows_ = windows.protocol.scored_per_window();
+  out.cols_ = source.config().embedding_width;
+  auto memory = std::make_shared<std::vector<float>>();
+  memory->reserve(static_cast<size_t>(windows.count * out.rows_ * out.cols_));
+  predicting_states(source, windows, backend, options,
+                    [&](std::span<const float> states) { memory->insert(memory->end(), states.begin(), states.end()); });
+  out.data_ = memory->data();
+  out.memory_ = std::move(memory);
+  return out;
 }
 
 // --- losses
@@ -216,6 +261,7 @@ PerplexityResult evaluate_perplexity(const WeightSource& source, const TokenWind
   std::vector<uint8_t> agreements(scored);
   double square_sum = 0, loss_sum = 0;
   const auto score = [&](int64_t w, WeightView states) {
+    stop_between_blocks();
     const auto targets = windows.window(w).subspan(static_cast<size_t>(p.first_scored));
     if (reference == nullptr) {
       backend.head_nll(states, head.view(), targets, losses, {});

@@ -44,7 +44,7 @@ std::string final_states_key(const WeightSource& source, const TokenWindows& win
 class FinalStates {
  public:
   // From the file if it is there and whole, otherwise computed and written (atomically), even if it alone exceeds the budget:
-  // the states are read from it. Filed under final_states_key.
+  // the states are read from it. Filed under final_states_key. Where the file cannot be written they are held in memory.
   static FinalStates of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
                         const EvalOptions& options);
   // Nothing if the file is not there.
@@ -52,10 +52,11 @@ class FinalStates {
                                          const EvalOptions& options);
   // scored_per_window x embedding_width: row t predicts target first_scored + t of window i.
   WeightView window(int64_t i) const;
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return path_; }  // empty: in memory
 
  private:
   std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const std::vector<float>> memory_;  // without a file
   std::shared_ptr<const LruFolder::InUse> in_use_;
   std::string path_;
   const float* data_ = nullptr;

@@ -8,6 +8,7 @@
 #include "core/config/value.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/stop.h"
 
 namespace sage {
 namespace {
@@ -70,6 +71,7 @@ BlockStream CalibrationPass::blocks_up_to(int layer, const Amend& amend) {
 }
 
 void CalibrationPass::run_sequence(int64_t i, const BlockWeights& block, bool keep, const InputObserver& observe) {
+  stop_here("calibrate", fmt::format("Grams of the blocks before {} are kept", block.layer));
   View<float> x = hidden_->sequence(i);
   const bool in_place = keep && backend_.memory_is_host();
   if (!in_place) {

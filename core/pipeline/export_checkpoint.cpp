@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -14,6 +13,7 @@
 #include "core/util/files.h"
 #include "core/util/half.h"
 #include "core/util/log.h"
+#include "core/util/output_path.h"
 
 namespace sage {
 namespace {
@@ -144,10 +144,9 @@ class Exporter {
 }  // namespace
 
 void export_dequantized(const PackedSource& source, const std::string& folder, std::optional<DType> dtype) {
-  if (std::filesystem::exists(folder)) throw UserError("{}: exists already; expected a new folder; choose another name or remove it", folder);
   if (dtype && *dtype != DType::kF16 && *dtype != DType::kF32 && *dtype != DType::kBF16)
     throw UserError("export: dtype {}; expected F16, BF16 or F32", dtype_name(*dtype));
-  FolderInProgress out(folder);
+  FolderInProgress out(new_output_path(folder));
   SafetensorsWriter writer;
   writer.set_metadata("format", "pt");
   Progress progress("export", static_cast<double>(source.sites().size()), "matrices");

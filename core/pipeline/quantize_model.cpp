@@ -10,8 +10,11 @@
 #include "core/pipeline/model_folder.h"
 #include "core/pipeline/packed_config.h"
 #include "core/util/errors.h"
+#include "core/util/file_lock.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "core/util/output_path.h"
+#include "core/util/stop.h"
 
 namespace sage {
 namespace fs = std::filesystem;
@@ -28,6 +31,11 @@ std::string plane_tensor(const std::string& matrix, const std::string& plane) {
 }
 
 std::string layer_path(const std::string& work, int layer) { return fmt::format("{}/layer_{:04d}.safetensors", work, layer); }
+
+// What a stop left of a layer. A name of its own: a layer under its final name is whole.
+std::string partial_path(const std::string& work, int layer) {
+  return fmt::format("{}/layer_{:04d}.partial.safetensors", work, layer);
+}
 
 // The finished part of a former, interrupted run, if it is of the same fingerprint and whole.
 std::unique_ptr<SafetensorsFile> finished_layer(const std::string& path, const std::string& fingerprint) {
@@ -79,9 +87,32 @@ class BlockHessians {
   std::map<std::string, std::unique_ptr<LayerHessian>> hessians_;
 };
 
-void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& sites, const std::string& path, const std::string& fingerprint,
-                    CalibrationPass* pass, Progress& progress) {
+json report_of(const SafetensorsFile& layer) { return json::parse(layer.metadata().at(kReportKey)); }
+
+// The planes of a matrix as a file of its block holds them.
+QuantizedMatrix planes_of(const SafetensorsFile& file, const LinearSite& site) {
+  QuantizedMatrix q;
+  q.rows = site.rows;
+  q.cols = site.cols;
+  const std::string prefix = plane_tensor(site.name, "");
+  for (const TensorInfo& t : file.tensors()) {
+    if (!t.name.starts_with(prefix)) continue;
+    StoredPlane p;
+    p.name = t.name.substr(prefix.size());
+    p.dtype = dtype_name(t.dtype);
+    const std::span<const std::byte> bytes = file.bytes(t);
+    p.bytes.assign(bytes.begin(), bytes.end());
+    q.planes.push_back(std::move(p));
+  }
+  return q;
+}
+
+// Writes the block's file. Returns what earlier processes, stopped inside this block, had spent on it.
+QuantizeSeconds quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& sites, const std::string& work,
+                               const std::string& fingerprint, CalibrationPass* pass, Progress& progress) {
+  const std::string path = layer_path(work, sites[0].layer), partial = partial_path(work, sites[0].layer);
   const double layer_started = now_seconds(), calibrated_before = pass == nullptr ? 0 : pass->seconds();
+  QuantizeSeconds earlier;
   SafetensorsWriter writer;
   std::vector<QuantizedMatrix> keep;
   keep.reserve(sites.size());
@@ -89,7 +120,37 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     for (size_t k = 0; k < keep.size(); ++k) block.weight(sites[k].role) = decode_matrix(job.factory, keep[k], sites[k].name, job.backend);
   });
   json report = json::object();
-  for (const LinearSite& site : sites) {
+  const auto keep_planes = [&](const LinearSite& site, QuantizedMatrix&& q) {
+    keep.push_back(std::move(q));
+    for (const StoredPlane& p : keep.back().planes) {
+      DType dtype = DType::kU8;
+      parse_dtype(p.dtype, &dtype);
+      writer.add(plane_tensor(site.name, p.name), dtype, {static_cast<int64_t>(p.bytes.size() / dtype_bytes(dtype))}, p.bytes);
+    }
+  };
+  const auto write = [&](const std::string& to) {
+    QuantizeSeconds seconds = earlier;
+    const double calibrated = pass == nullptr ? 0 : pass->seconds() - calibrated_before;
+    seconds.calibrate += calibrated;
+    seconds.quantize += now_seconds() - layer_started - calibrated;
+    writer.set_metadata(kFingerprintKey, fingerprint);
+    writer.set_metadata(kReportKey, json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump());
+    writer.write(to);
+  };
+  size_t resumed = 0;
+  if (const std::unique_ptr<SafetensorsFile> left = finished_layer(partial, fingerprint)) {
+    const json done = report_of(*left);
+    earlier = read_seconds(done);
+    earlier.resumed = true;
+    for (; resumed < sites.size() && done.at("matrices").contains(sites[resumed].name); ++resumed) {
+      const LinearSite& site = sites[resumed];
+      keep_planes(site, planes_of(*left, site));
+      report[site.name] = done.at("matrices")[site.name];
+      progress.advance(static_cast<double>(site.rows * site.cols) * 1e-6, "resumed");
+    }
+  }
+  const auto quantize = [&](const LinearSite& site) {
+    stop_here("quantize", fmt::format("what was finished before {} is kept in {}", site.name, work));
     Trace trace(job.trace);
     const LayerHessian* hessian = hessians.of(site);  // may run the model, whose blocks are spans of their own, and whose time is too
     const double started = now_seconds();
@@ -112,50 +173,44 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     report[site.name] = write_matrix_report(m);
     log_debug("{}: D {:.5f}{}, {:.2f} s", m.name, m.relative_error, m.outcome.gram_loss ? fmt::format(", Gram loss {:.5f}", *m.outcome.gram_loss) : "",
               m.seconds);
-    keep.push_back(std::move(r.packed));
-    for (const StoredPlane& p : keep.back().planes) {
-      DType dtype = DType::kU8;
-      parse_dtype(p.dtype, &dtype);
-      writer.add(plane_tensor(site.name, p.name), dtype, {static_cast<int64_t>(p.bytes.size() / dtype_bytes(dtype))}, p.bytes);
-    }
+    keep_planes(site, std::move(r.packed));
     if (job.observe) job.observe(m, trace);
     progress.advance(static_cast<double>(w.size()) * 1e-6, site.name);
+  };
+  try {
+    for (size_t i = resumed; i < sites.size(); ++i)
+      quantize(sites[i]);
+  } catch (const Stopped&) {
+    if (keep.size() > resumed) write(partial);
+    throw;
   }
-  writer.set_metadata(kFingerprintKey, fingerprint);
-  QuantizeSeconds seconds;
-  seconds.calibrate = pass == nullptr ? 0 : pass->seconds() - calibrated_before;
-  seconds.quantize = now_seconds() - layer_started - seconds.calibrate;
-  writer.set_metadata(kReportKey, json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump());
-  writer.write(path);
-}
-
-json report_of(const SafetensorsFile& layer) { return json::parse(layer.metadata().at(kReportKey)); }
-
-// The planes of a matrix as its block's finished file holds them.
-QuantizedMatrix planes_of(const SafetensorsFile& file, const LinearSite& site) {
-  QuantizedMatrix q;
-  q.rows = site.rows;
-  q.cols = site.cols;
-  const std::string prefix = plane_tensor(site.name, "");
-  for (const TensorInfo& t : file.tensors()) {
-    if (!t.name.starts_with(prefix)) continue;
-    StoredPlane p;
-    p.name = t.name.substr(prefix.size());
-    p.dtype = dtype_name(t.dtype);
-    const std::span<const std::byte> bytes = file.bytes(t);
-    p.bytes.assign(bytes.begin(), bytes.end());
-    q.planes.push_back(std::move(p));
-  }
-  return q;
+  write(path);
+  std::error_code none_left;
+  fs::remove(partial, none_left);
+  return earlier;
 }
 
 std::string packed_fingerprint(const std::string& folder) {
   const json j = json::parse(read_file(folder + "/config.json"), nullptr, false);
   if (!j.is_object() || !j.contains("quantization_config") || !j["quantization_config"].is_object()) return "";
-  return j["quantization_config"].value("fingerprint", "");
+  const auto fingerprint = j["quantization_config"].find("fingerprint");
+  return fingerprint != j["quantization_config"].end() && fingerprint->is_string() ? fingerprint->get<std::string>() : "";
+}
+
+bool holds(const std::string& out, const std::string& fingerprint) {
+  std::error_code ignored;
+  if (fs::symlink_status(out, ignored).type() == fs::file_type::not_found) return false;
+  if (!fs::exists(out + "/config.json") || packed_fingerprint(out) != fingerprint)
+    throw UserError(
+        "{}: exists and holds something else; expected a new folder, or one left by the same run; choose another -o or remove "
+        "it",
+        out);
+  return true;
 }
 
 }  // namespace
+
+bool holds_result(const QuantizeModelJob& job) { return holds(output_path(job.out), quantization_fingerprint(job)); }
 
 std::string fingerprint_text(const QuantizeModelJob& job) {
   std::string text = fmt::format("fingerprint 2\nformat {}\nengine {}\nbackend {}\nmodel {}\nseed {}\npipeline {}\n", kPackedFormat, kEngineVersion, job.backend.name(),
@@ -171,21 +226,19 @@ std::string fingerprint_text(const QuantizeModelJob& job) {
 std::string quantization_fingerprint(const QuantizeModelJob& job) { return sha256_hex(fingerprint_text(job)); }
 
 PackedReport quantize_model(const QuantizeModelJob& job) {
-  std::string out = job.out;
-  while (out.size() > 1 && out.back() == '/') out.pop_back();
+  const std::string out = output_path(job.out);
   const std::string fingerprint = quantization_fingerprint(job);
   const std::string unfinished = job.build.empty() ? fingerprint : fingerprint + " " + job.build;  // of layers in work
-  if (fs::exists(out)) {
-    if (fs::exists(out + "/config.json") && packed_fingerprint(out) == fingerprint) {
-      log_info("{}: is complete already", out);
-      std::error_code none_left;
-      fs::remove_all(out + ".work", none_left);  // of a run killed behind its last step
-      PackedReport complete = PackedSource(out, job.registries, job.backend).report();
-      complete.seconds.resumed = true;
-      return complete;
-    }
-    throw UserError("{}: exists and holds something else; expected a new folder, or one left by the same run; choose another -o or remove it", out);
-  }
+  const std::string work = out + ".work";
+  const auto complete = [&] {
+    log_info("{}: is complete already", out);
+    std::error_code none_left;
+    fs::remove_all(work, none_left);  // of a run killed behind its last step
+    PackedReport report = PackedSource(out, job.registries, job.backend).report();
+    report.seconds.resumed = true;
+    return report;
+  };
+  if (holds(out, fingerprint)) return complete();
   const Family& family = find_family(job.source.config());
   check_tensors(family, job.source);
   const bool calibrates = job.factory.needs_calibration();
@@ -213,8 +266,17 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
 
   const double started = now_seconds();
   QuantizeSeconds earlier;  // of processes before this one
-  const std::string work = out + ".work";
+  const auto taken_over = [&earlier](const QuantizeSeconds& s) {
+    earlier.quantize += s.quantize;
+    earlier.calibrate += s.calibrate;
+    earlier.resumed = earlier.resumed || s.resumed;
+  };
   make_folders(work);
+  const std::optional<FileLock> lock = FileLock::take(work + "/lock", FileLock::Kind::kExclusive);
+  if (!lock)
+    throw ResourceError("{}: another process is making it; expected it to be free; wait for that process, or choose another -o",
+                        out);
+  if (holds(out, fingerprint)) return complete();  // by the lock's last holder
   Progress progress("quantize", total, "million weights");
   std::vector<std::unique_ptr<SafetensorsFile>> parts;
   std::map<int, const SafetensorsFile*> finished;
@@ -231,12 +293,10 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
     std::unique_ptr<SafetensorsFile> part = finished_layer(path, unfinished);
     if (part) {
       for (const LinearSite& s : sites) progress.advance(static_cast<double>(s.rows * s.cols) * 1e-6, "resumed");
-      const QuantizeSeconds kept = read_seconds(report_of(*part));
-      earlier.quantize += kept.quantize;
-      earlier.calibrate += kept.calibrate;
+      taken_over(read_seconds(report_of(*part)));
       earlier.resumed = true;
     } else {
-      quantize_layer(job, sites, path, unfinished, pass ? &*pass : nullptr, progress);
+      taken_over(quantize_layer(job, sites, work, unfinished, pass ? &*pass : nullptr, progress));
       part = std::make_unique<SafetensorsFile>(path);
     }
     finished[layer] = part.get();

@@ -1,9 +1,11 @@
 // Quantizes every linear layer of a model and writes the packed checkpoint.
 //
 // One matrix is in memory at a time (its float values, its decoded values and its codes), with calibration one block and its Grams
-// (calibration_pass.h), so a model larger than RAM can be quantized. Each finished decoder block is written to OUT.work/ under a fingerprint of everything that shapes it, and the build that
-// made it; the same command picks up after the last one, so a killed run loses at most the block in work. The directory OUT appears whole, by
-// rename, when everything is done.
+// (calibration_pass.h), so a model larger than RAM can be quantized. Each finished decoder block is written to OUT.work/ under a
+// fingerprint of everything that shapes it, and the build that made it; the same command picks up after the last one, so a killed
+// run loses at most the block in work. On a wish to stop (core/util/stop.h) the matrix in work is finished, and what is finished of
+// its block is kept, too. The directory OUT appears whole, by rename, when everything is done; a lock in OUT.work/ keeps two
+// processes from working on one OUT.
 #pragma once
 
 #include <functional>
@@ -38,8 +40,11 @@ struct QuantizeModelJob {
 std::string fingerprint_text(const QuantizeModelJob& job);
 std::string quantization_fingerprint(const QuantizeModelJob& job);
 
-// Returns the ledger of OUT; its seconds are those of every process that worked on it. If OUT already holds the same fingerprint it is read, not made again; if it holds anything else
-// that is a UserError.
+// Does job.out hold these weights? False if nothing is there; UserError if it is anything else.
+bool holds_result(const QuantizeModelJob& job);
+
+// Returns the ledger of OUT; its seconds are those of every process that worked on it. If OUT already holds the same fingerprint it
+// is read, not made again; if it holds anything else that is a UserError. ResourceError while another process makes it; Stopped.
 PackedReport quantize_model(const QuantizeModelJob& job);
 
 }  // namespace sage

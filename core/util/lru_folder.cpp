@@ -1,6 +1,7 @@
 #include "core/util/lru_folder.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -34,6 +35,15 @@ bool in_use(const fs::path& path) {
 }
 
 }  // namespace
+
+void warn_without_cache(const std::string& why) {
+  static std::atomic<bool> said{false};
+  if (said.exchange(true)) {
+    log_debug("cache: {}", why);
+  } else {
+    log_warning("cache: {}; going on without it, which takes longer (set SAGEPTQ_CACHE to a folder that can be written)", why);
+  }
+}
 
 LruFolder::InUse::InUse(const std::string& path) : path_(normal(path)) {
   const std::lock_guard<std::mutex> lock(registry().mutex);

@@ -3,6 +3,8 @@
 // Entries are files named by 32 hexadecimal digits and the suffix, so that nothing else in the folder is ever touched. "Used"
 // is the time of last modification. Several processes may share a folder: who removes a file that another has just opened or
 // mapped does it no harm, since the data live until that one lets go.
+//
+// A cache that cannot be written (a read-only or full disk, no home folder) costs time, never a result: warn_without_cache().
 #pragma once
 
 #include <cstdint>
@@ -10,6 +12,9 @@
 #include <string>
 
 namespace sage {
+
+// Says once per process that caches do not work, and why; further troubles only with -v.
+void warn_without_cache(const std::string& why);
 
 class LruFolder {
  public:

@@ -189,6 +189,23 @@ po::variables_map parse_verb_options(const Verb& verb, const std::vector<std::st
   return map;
 }
 
+std::string shell_words(const std::vector<std::string>& words) {
+  constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-+./=:,@%";
+  std::string out;
+  for (const std::string& word : words) {
+    if (!out.empty()) out += ' ';
+    if (!word.empty() && word.find_first_not_of(kPlain) == std::string::npos) {
+      out += word;
+      continue;
+    }
+    out += '\'';
+    for (const char c : word)
+      out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    out += '\'';
+  }
+  return out;
+}
+
 const Verb& find_verb(const std::vector<Verb>& verbs, const std::string& name) {
   std::vector<std::string> names;
   for (const Verb& v : verbs) {

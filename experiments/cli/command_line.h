@@ -30,6 +30,9 @@ struct VerbOptions {
 // nearest name. `help` is set when --help was among them; then nothing else is checked.
 boost::program_options::variables_map parse_verb_options(const Verb& verb, const std::vector<std::string>& words, bool* help);
 
+// A command line as one may paste it into a shell, words quoted where they need it.
+std::string shell_words(const std::vector<std::string>& words);
+
 const Verb& find_verb(const std::vector<Verb>& verbs, const std::string& name);
 std::string main_help(const std::vector<Verb>& verbs);
 std::string verb_help(const Verb& verb);

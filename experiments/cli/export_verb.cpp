@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include "core/pipeline/export_checkpoint.h"
+#include "core/util/output_path.h"
 #include "experiments/cli/verbs.h"
 #include "kernels/backends.h"
+#include "results/store.h"
 
 namespace sage {
 namespace po = boost::program_options;
@@ -25,10 +27,12 @@ Verb export_verb() {
     std::optional<DType> dtype;
     if (m.count("dtype") > 0 && !parse_dtype(m["dtype"].as<std::string>(), &dtype.emplace()))
       throw UserError("--dtype: {}; expected F16, BF16 or F32; correct it", m["dtype"].as<std::string>());
+    const std::string out = new_output_path(m["output"].as<std::string>());
+    Store(Store::default_root()).keep_out(out);
     const std::unique_ptr<Backend> backend = make_backend("cpu");
     const PackedSource source(folder, program.registries, *backend);
-    export_dequantized(source, m["output"].as<std::string>(), dtype);
-    fmt::print("{}\n", m["output"].as<std::string>());
+    export_dequantized(source, out, dtype);
+    fmt::print("{}\n", out);
     return ExitCode::kDone;
   };
   return v;

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -11,24 +12,30 @@
 #include "core/model/safetensors.h"
 #include "core/pipeline/matrix_engine.h"
 #include "core/pipeline/pipeline_config.h"
+#include "core/util/output_path.h"
 #include "core/util/table.h"
 #include "experiments/cli/options.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/experiment.h"
 #include "kernels/backends.h"
 #include "results/matrix_file.h"
+#include "results/store.h"
 
 namespace sage {
 namespace po = boost::program_options;
 namespace {
 
+constexpr std::string_view kTensorMark = ".safetensors:";
+
+std::string input_file(const std::string& input) {
+  const size_t at = input.find(kTensorMark);
+  return at == std::string::npos ? input : input.substr(0, at + kTensorMark.size() - 1);
+}
+
 // FILE.h5 with a dataset, or FILE.safetensors:TENSOR.
 Matrix read_input(const std::string& input, const std::string& dataset) {
-  constexpr std::string_view kMark = ".safetensors:";
-  if (const size_t at = input.find(kMark); at != std::string::npos) {
-    const std::string path = input.substr(0, at + kMark.size() - 1), tensor = input.substr(at + kMark.size());
-    return SafetensorsFile(path).load_matrix(tensor);
-  }
+  if (const size_t at = input.find(kTensorMark); at != std::string::npos)
+    return SafetensorsFile(input_file(input)).load_matrix(input.substr(at + kTensorMark.size()));
   if (input.ends_with(".safetensors")) {
     constexpr size_t kMost = 12;
     std::vector<std::string> names;
@@ -65,6 +72,13 @@ Verb matrix_verb() {
   v.run = [](const Program& program, const po::variables_map& m) {
     const std::string input = m["input"].as<std::string>();
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
+    const std::string out = m.count("output") > 0 ? output_file_path(m["output"].as<std::string>()) : "";
+    if (!out.empty()) {
+      Store(Store::default_root()).keep_out(out);
+      std::error_code none;
+      if (std::filesystem::equivalent(out, input_file(input), none))
+        throw UserError("-o {}: is the input; expected another file; choose another -o", out);
+    }
     std::vector<std::string> overrides = pipeline_overrides(m);
     if (m.count("numerics") > 0) overrides.push_back("pipeline.numerics=" + m["numerics"].as<std::string>());
     const Experiment experiment = resolve_experiment(m["method"].as<std::string>(), overrides, program.registries);
@@ -99,7 +113,7 @@ Verb matrix_verb() {
     if (decoded.size() != r.dequantized.size() || std::memcmp(decoded.data(), r.dequantized.data(), sizeof(float) * static_cast<size_t>(decoded.size())) != 0)
       throw Error(ExitCode::kInternalError, fmt::format("{}: the stored planes do not decode to the weights that were measured", input));
 
-    if (m.count("output") > 0) {
+    if (!out.empty()) {
       MatrixFile file;
       file.dequantized = decoded.view();
       file.scalars = trace.scalars();
@@ -107,7 +121,7 @@ Verb matrix_verb() {
       file.scalars["paper_bits"] = r.storage.paper_bits();
       file.texts["pipeline"] = canonical_json(experiment.pipeline);
       for (const auto& [name, a] : trace.arrays()) file.arrays[name] = {a.shape, a.values};
-      write_matrix_file(m["output"].as<std::string>(), file);
+      write_matrix_file(out, file);
     }
     const double d = r.relative_error, audit = gaussian_rate(d);
     if (format == TableFormat::kJson) {

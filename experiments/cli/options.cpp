@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/pipeline/pipeline_config.h"
+#include "core/util/output_path.h"
 #include "experiments/engine/runner.h"
 
 namespace sage {
@@ -49,18 +50,48 @@ void add_device_option(po::options_description& o) {
 
 std::string device_option(const po::variables_map& m) { return m["device"].as<std::string>(); }
 
-void add_experiment_options(po::options_description& o) {
-  o.add_options()("experiment", po::value<std::string>()->required(), "preset or YAML file (first argument)")(
-      "model", po::value<std::string>(), "Hugging Face model directory; default: the fetched default model")(
+void add_override_options(po::options_description& o) {
+  o.add_options()("model", po::value<std::string>(), "Hugging Face model directory; default: the fetched default model")(
       "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. pipeline.quantizer.bits=3; repeatable")(
       "text", po::value<std::string>(), "text to evaluate on: a name (default, wikitext2) or a file")(
       "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(), "windows to score; 0 = the whole text")(
       "kl", "also the divergence from the full-precision model; --text, --protocol, --windows and --kl change every entry of the experiment's eval")(
       "seed", po::value<int64_t>(), "random seed")(
       "strict", "refuse a model whose file holds tensors that its config.json does not describe")(
-      "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store")(
-      "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+      "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store");
   add_device_option(o);
+}
+
+void add_experiment_options(po::options_description& o) {
+  o.add_options()("experiment", po::value<std::string>()->required(), "preset or YAML file (first argument)");
+  add_override_options(o);
+  o.add_options()("format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
+}
+
+void add_run_options(po::options_description& o) {
+  o.add_options()("output,o", po::value<std::string>(), "leave the packed directory here")("until", po::value<std::string>(),
+                                                                                           "stop after this stage: quantize")(
+      "rerun", "make the run again where it is stored already; the former record is kept beside it as KEY.former-1.h5")(
+      "trace", "record what components chose (masks, labels, spectra), and the timeline of a device");
+}
+
+RunRequest run_request(const po::variables_map& m) {
+  RunRequest r;
+  if (m.count("output") > 0) r.output = output_path(m["output"].as<std::string>());
+  if (m.count("until") == 0) return r;
+  if (m["until"].as<std::string>() != "quantize")
+    throw UserError("--until {}: unknown stage; expected 'quantize'; leave it out to run everything",
+                    m["until"].as<std::string>());
+  if (r.output.empty())
+    throw UserError("--until quantize: no output is named; expected -o DIR for the packed directory; add it");
+  r.until_quantize = true;
+  return r;
+}
+
+std::vector<std::string> run_overrides(const po::variables_map& m) {
+  std::vector<std::string> out = experiment_overrides(m);
+  if (m.count("trace") > 0) out.push_back("trace=true");
+  return out;
 }
 
 std::vector<std::string> experiment_overrides(const po::variables_map& m) {

@@ -78,8 +78,10 @@ int run_program(Program& program, const std::vector<Verb>& verbs, int argc, cons
   try {
     code = static_cast<int>(dispatch(program, verbs, words));
   } catch (const Error& e) {
+    if (e.code() == ExitCode::kStoppedEarly)
+      code = report(e.code(), fmt::format("{}; to go on: {}", e.what(), shell_words(program.argv)));
     // A run that failed on its data is no fault of the program.
-    if (dynamic_cast<const RunError*>(&e) != nullptr)
+    else if (dynamic_cast<const RunError*>(&e) != nullptr)
       code = report(ExitCode::kMissingResource, e.what());
     else if (e.code() == ExitCode::kInternalError)
       code =

@@ -8,6 +8,7 @@
 #include "core/pipeline/pipeline_config.h"
 #include "core/util/log.h"
 #include "experiments/cli/options.h"
+#include "experiments/cli/signals.h"
 #include "experiments/cli/summary.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/expand.h"
@@ -24,34 +25,28 @@ Verb run_verb() {
   v.synopsis = "PRESET-or-FILE [--model DIR] [--set a.b=v]... [--until quantize] [-o OUT]";
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
     add_experiment_options(o);
-    o.add_options()("output,o", po::value<std::string>(), "leave the packed directory here")("until", po::value<std::string>(),
-                                                                                             "stop after this stage: quantize")(
-        "rerun", "make the run again where it is stored already; the former record is kept beside it as KEY.former-1.h5")(
-        "trace", "record what components chose (masks, labels, spectra), and the timeline of a device");
+    add_run_options(o);
     p.add("experiment", 1);
   };
   v.run = [](const Program& program, const po::variables_map& m) {
-    std::vector<std::string> overrides = experiment_overrides(m);
-    if (m.count("trace") > 0) overrides.push_back("trace=true");
-    Experiment e = resolve_experiment(m["experiment"].as<std::string>(), overrides, program.registries);
+    Experiment e = resolve_experiment(m["experiment"].as<std::string>(), run_overrides(m), program.registries);
     std::vector<std::string> notes;
     override_evaluations(e, evaluation_overrides(m), notes);
     for (const std::string& note : notes) log_info("note: {}", note);
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
-    const std::string out = m.count("output") > 0 ? m["output"].as<std::string>() : "";
+    const RunRequest request = run_request(m);
+    const StopOnSignals stop_on_signals;
     RunnerOptions runner_settings = runner_options(program, m);
     if (m.count("rerun") > 0) runner_settings.rerun = Rerun::kAll;
     Runner runner(program.registries, std::move(runner_settings));
-    if (m.count("until") > 0) {
-      if (m["until"].as<std::string>() != "quantize") throw UserError("--until {}: unknown stage; expected 'quantize'; leave it out to run everything", m["until"].as<std::string>());
-      if (out.empty()) throw UserError("--until quantize: no output is named; expected -o DIR for the packed directory; add it");
-      const PackedReport r = runner.quantize_only(e, out);
-      print_packed(r, out, format);
+    if (request.until_quantize) {
+      const PackedReport r = runner.quantize_only(e, request.output);
+      print_packed(r, request.output, format);
       return ExitCode::kDone;
     }
     const std::string key = runner.key_of(e);
     try {
-      const RunResult r = runner.run(e, out);
+      const RunResult r = runner.run(e, request.output);
       if (r.reused)
         log_info("run {} is stored already{}", key.substr(0, 12), of_another_build(r.record.provenance) ? ", by another build; --rerun makes it again" : "");
       print_runs({r.record}, format);

@@ -54,11 +54,21 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
     row.push_back(seconds);
     t.add_row(std::move(row));
   }
-  if (!records.empty() && !records.front().metrics.empty())
-    t.set_caption(fmt::format("{}; {}; {}", records.front().provenance.model_name, records.front().provenance.text_name, records.front().metrics.front().protocol));
+  std::string scored;
+  for (const RunRecord& r : records) {
+    if (r.metrics.empty()) continue;
+    const std::string here = fmt::format("{}; {}; {}, {} windows", r.provenance.model_name, r.provenance.text_name,
+                                         r.metrics.front().protocol, r.metrics.front().n);
+    if (!scored.empty() && here != scored) {
+      scored = "models, texts, protocols or windows differ; `sageptq report` has columns for them";
+      break;
+    }
+    scored = here;
+  }
   std::vector<std::pair<std::string, const RunRecord*>> labelled;
   for (const RunRecord& r : records) labelled.emplace_back(r.label, &r);
-  if (const std::string note = other_builds_note(labelled); !note.empty()) t.set_caption(t.caption() + (t.caption().empty() ? "" : "\n") + note);
+  if (const std::string note = other_builds_note(labelled); !note.empty()) scored += (scored.empty() ? "" : "\n") + note;
+  t.set_caption(scored);
   fmt::print("{}", t.render(format));
 }
 

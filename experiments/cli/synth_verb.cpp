@@ -1,9 +1,8 @@
 // sageptq synth: writes a checkpoint with random weights in the shape of a real model.
 #include <fmt/format.h>
 
-#include <filesystem>
-
 #include "core/model/synthetic.h"
+#include "core/util/output_path.h"
 #include "experiments/cli/verbs.h"
 
 namespace sage {
@@ -23,10 +22,10 @@ Verb synth_verb() {
         "dtype", po::value<std::string>()->default_value("F16"), "F16 or F32")("seed", po::value<uint64_t>()->default_value(0), "random seed");
   };
   v.run = [](const Program&, const po::variables_map& m) {
-    const std::string out = m["output"].as<std::string>();
-    if (std::filesystem::exists(out)) throw UserError("{}: exists already; expected a new folder; choose another -o or remove it", out);
+    const std::string out = new_output_path(m["output"].as<std::string>());
     DType dtype = DType::kF16;
-    if (!parse_dtype(m["dtype"].as<std::string>(), &dtype)) throw UserError("--dtype: {}; expected F16 or F32; correct it", m["dtype"].as<std::string>());
+    if (!parse_dtype(m["dtype"].as<std::string>(), &dtype))
+      throw UserError("--dtype: {}; expected F16 or F32; correct it", m["dtype"].as<std::string>());
     const uint64_t bytes = write_synthetic_checkpoint(find_synthetic_shape(m["shape"].as<std::string>()), out, m["layers"].as<int64_t>(), dtype, m["seed"].as<uint64_t>());
     fmt::print("{}: {:.2f} GB\n", out, static_cast<double>(bytes) * 1e-9);
     return ExitCode::kDone;

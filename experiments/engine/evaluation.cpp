@@ -13,12 +13,25 @@ namespace sage {
 
 struct Evaluator::Prepared {
   TokenWindows windows;
+  std::map<std::string, FinalStates> in_memory;  // of the full-precision model, by its digest, where no cache takes them
 };
+
+namespace {
+
+FinalStates states_of(const WeightSource& source, const TokenWindows& windows, const Backend& backend,
+                      std::map<std::string, FinalStates>& in_memory) {
+  if (const auto kept = in_memory.find(source.digest()); kept != in_memory.end()) return kept->second;
+  FinalStates states = FinalStates::of(source, windows, backend, {});
+  if (states.path().empty()) in_memory.emplace(source.digest(), states);
+  return states;
+}
+
+}  // namespace
 
 Evaluator::Evaluator(const Backend& backend) : backend_(backend) {}
 Evaluator::~Evaluator() = default;
 
-const Evaluator::Prepared& Evaluator::prepare(const EvalSpec& spec, const WeightSource& full_precision) {
+Evaluator::Prepared& Evaluator::prepare(const EvalSpec& spec, const WeightSource& full_precision) {
   const std::string key = fmt::format("{}\n{}\n{}\n{}", spec.protocol, spec.text, spec.windows, full_precision.folder());
   std::unique_ptr<Prepared>& p = prepared_[key];
   if (!p) {
@@ -26,7 +39,8 @@ const Evaluator::Prepared& Evaluator::prepare(const EvalSpec& spec, const Weight
     const ModelConfig& config = full_precision.config();
     check_sequence_length(find_family(config), config, find_protocol(spec.protocol).window);
     const Tokenizer tokenizer = Tokenizer::from_folder(full_precision.folder());
-    p = std::make_unique<Prepared>(Prepared{make_windows(tokenizer, load_text(spec.text), find_protocol(spec.protocol), spec.windows)});
+    p = std::make_unique<Prepared>(
+        Prepared{make_windows(tokenizer, load_text(spec.text), find_protocol(spec.protocol), spec.windows), {}});
   }
   return *p;
 }
@@ -55,16 +69,18 @@ void Evaluator::describe(const EvalSpec& spec, const WeightSource& full_precisio
 }
 
 void Evaluator::evaluate(const EvalSpec& spec, const WeightSource& weights, const WeightSource& full_precision, RunRecord& record) {
-  const TokenWindows& w = prepare(spec, full_precision).windows;
+  Prepared& prepared = prepare(spec, full_precision);
+  const TokenWindows& w = prepared.windows;
   std::optional<Reference> reference;
-  if (spec.kl) reference.emplace(Reference{&full_precision, FinalStates::of(full_precision, w, backend_, {})});
+  if (spec.kl) reference.emplace(Reference{&full_precision, states_of(full_precision, w, backend_, prepared.in_memory)});
   const PerplexityResult r = evaluate_perplexity(weights, w, backend_, {}, reference ? &*reference : nullptr);
   const std::string task = fmt::format("{}@{}", r.protocol.name, r.text_name);
   const std::string words = r.protocol.words();
-  record.metrics.push_back({task, kMetricPerplexity, r.perplexity, r.standard_error, r.windows, words});
+  record.metrics.push_back({task, kMetricPerplexity, r.perplexity, r.standard_error, r.windows, words, r.text_digest});
   if (reference) {
-    record.metrics.push_back({task, kMetricKl, r.kl_mean.mean, r.kl_mean.standard_error, r.windows, words});
-    record.metrics.push_back({task, kMetricTop1, r.top1_mean.mean, r.top1_mean.standard_error, r.windows, words});
+    record.metrics.push_back({task, kMetricKl, r.kl_mean.mean, r.kl_mean.standard_error, r.windows, words, r.text_digest});
+    record.metrics.push_back(
+        {task, kMetricTop1, r.top1_mean.mean, r.top1_mean.standard_error, r.windows, words, r.text_digest});
   }
   record.eval.push_back({task, r.nll, r.kl, r.top1});
 }

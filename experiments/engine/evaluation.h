@@ -29,7 +29,7 @@ class Evaluator {
 
  private:
   struct Prepared;
-  const Prepared& prepare(const EvalSpec& spec, const WeightSource& full_precision);
+  Prepared& prepare(const EvalSpec& spec, const WeightSource& full_precision);
   const Backend& backend_;
   std::map<std::string, std::unique_ptr<Prepared>> prepared_;
 };

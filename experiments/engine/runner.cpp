@@ -223,15 +223,39 @@ std::string Runner::note_on_seen_text(const Experiment& e) {
   return "";
 }
 
-PackedReport Runner::quantize_only(const Experiment& e, const std::string& packed) {
-  if (is_full_precision(e.pipeline)) throw UserError("{}: leaves the model in full precision; expected a method that quantizes; see `sageptq list presets`", e.source);
+struct Runner::Quantization {
+  Quantization(Runner& r, const Experiment& e, const std::string& folder, const std::string& key)
+      : factory(e.pipeline, r.registries_),
+        calibration(r.calibration_of(e)),
+        job{r.model(e.model_path),
+            factory,
+            r.registries_,
+            *r.backend_,
+            static_cast<uint64_t>(e.seed),
+            folder,
+            key,
+            e.trace,
+            [&e](const std::string& name) { return e.selects(name); },
+            {},
+            calibration.get(),
+            build_digest()} {}
+  const PipelineFactory factory;
+  const std::unique_ptr<CalibrationJob> calibration;
+  QuantizeModelJob job;
+};
+
+std::unique_ptr<Runner::Quantization> Runner::quantization_of(const Experiment& e, const std::string& folder,
+                                                              const std::string& key) {
   const CheckpointSource& source = model(e.model_path);
   check_patterns(e, source);
-  const PipelineFactory factory(e.pipeline, registries_);
   if (e.calibrates) check_forward(find_family(source.config()), source.config(), *backend_);
-  const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
-  return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), packed, "", e.trace,
-                         [&e](const std::string& name) { return e.selects(name); }, {}, calibration.get(), nullptr, build_digest()});
+  return std::make_unique<Quantization>(*this, e, folder, key);
+}
+
+PackedReport Runner::quantize_only(const Experiment& e, const std::string& packed) {
+  store_.keep_out(packed);
+  if (is_full_precision(e.pipeline)) throw UserError("{}: leaves the model in full precision; expected a method that quantizes; see `sageptq list presets`", e.source);
+  return quantize_model(quantization_of(e, packed, "")->job);
 }
 
 void Runner::set_aside(const std::string& key, const std::string& packed) const {
@@ -242,21 +266,56 @@ void Runner::set_aside(const std::string& key, const std::string& packed) const 
   if (const std::string former = store_.set_aside(key); !former.empty()) log_info("run {}: made again; the former record is {}", key.substr(0, 12), former);
 }
 
+std::string Runner::check(const Experiment& e, const std::string& packed) {
+  const std::string key = key_of(e);
+  if (packed.empty()) return key;
+  if (is_full_precision(e.pipeline))
+    throw UserError(
+        "-o {}: nothing is packed where the model stays in full precision; expected a method that quantizes; leave -o out",
+        packed);
+  store_.keep_out(packed);
+  std::error_code ignored;
+  if (fs::symlink_status(packed, ignored).type() != fs::file_type::not_found)
+    holds_result(quantization_of(e, packed, key)->job);
+  return key;
+}
+
+// A record is never made again: only the folder is, where it is asked for.
+RunResult Runner::stored(const Experiment& e, const std::string& key, const std::string& packed) {
+  RunResult result{key, store_.path_of(key), true, read_run_file(store_.path_of(key), RunParts::kSummary)};
+  if (packed.empty()) return result;
+  const PackedReport made = quantize_model(quantization_of(e, packed, key)->job);
+  double d = 0, weights = 0;
+  for (const MatrixRow& m : result.record.matrices) {
+    d += m.d * static_cast<double>(m.rows * m.cols);
+    weights += static_cast<double>(m.rows * m.cols);
+  }
+  // Sums of the same terms in the same order: anything else is another result.
+  if (made.file_bytes != result.record.storage.file_bytes ||
+      std::abs(made.relative_error() - d / weights) > 1e-9 * (d / weights))
+    log_warning(
+        "{}: {} bytes, D {:.6g}; the stored run {} has {} and {:.6g}; another build or machine made it, and its perplexity is "
+        "not this folder's",
+        packed, made.file_bytes, made.relative_error(), key.substr(0, 12), result.record.storage.file_bytes, d / weights);
+  return result;
+}
+
 RunResult Runner::run(const Experiment& e, const std::string& packed) {
   RunResult result;
-  result.key = key_of(e);
+  result.key = check(e, packed);
   set_aside(result.key, packed);
-  if (store_.exists(result.key) && (packed.empty() || fs::exists(packed) || is_full_precision(e.pipeline))) {
-    result.file = store_.path_of(result.key);
-    result.record = read_run_file(result.file, RunParts::kSummary);
-    result.reused = true;
-    return result;
-  }
+  if (store_.exists(result.key)) return stored(e, result.key, packed);
   const CheckpointSource& source = model(e.model_path);
   RunRecord record = start_record(e, result.key);
   std::optional<Claim> claim = store_.claim(result.key);
-  if (!claim && !store_.exists(result.key))
-    throw ResourceError("run {}: another process is working on it; expected it to be free; wait for that process, then run the same command again", result.key.substr(0, 12));
+  if (!claim && store_.exists(result.key)) return stored(e, result.key, packed);  // somebody has just finished it
+  if (!claim) {
+    const std::string holder = store_.holder(result.key);
+    throw RunBusy(
+        fmt::format("run {}: {} works on it; expected it to be free; the same command, when that has ended, shows its result "
+                    "or goes on with it",
+                    result.key.substr(0, 12), holder.empty() ? "another process" : holder));
+  }
 
   StageClock clock(*backend_, record.timing);
   // What former runs of this process did has been kept with them.
@@ -264,25 +323,20 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
   const bool quantizes = !is_full_precision(e.pipeline);
   std::string folder = packed;
   if (quantizes) {
-    if (folder.empty()) folder = e.keep_packed ? store_.root() + "/packed/" + result.key : (claim ? claim->folder() : store_.pending_folder(result.key)) + "/packed";
+    if (folder.empty()) folder = e.keep_packed ? store_.root() + "/packed/" + result.key : claim->folder() + "/packed";
     if (const std::string parent = fs::path(folder).parent_path().string(); !parent.empty()) make_folders(parent);
-    const PipelineFactory factory(e.pipeline, registries_);
-    record.numerics = factory.numerics() == Numerics::kPacked ? "packed" : "reference";
-    const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
-    const PackedReport report = clock.run("quantize", [&] {
-      return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), folder, result.key, e.trace,
-                             [&e](const std::string& name) { return e.selects(name); },
-                             [&](const MatrixReport& m, const Trace& trace) {
-                               for (const auto& [name, a] : trace.arrays())
-                                 record.trace.push_back({m.name, name, {a.shape.begin(), a.shape.end()}, a.values});
-                             },
-                             calibration.get(), build_digest()});
-    });
+    const std::unique_ptr<Quantization> quantization = quantization_of(e, folder, result.key);
+    record.numerics = quantization->factory.numerics() == Numerics::kPacked ? "packed" : "reference";
+    quantization->job.observe = [&](const MatrixReport& m, const Trace& trace) {
+      for (const auto& [name, a] : trace.arrays())
+        record.trace.push_back({m.name, name, {a.shape.begin(), a.shape.end()}, a.values});
+    };
+    const PackedReport report = clock.run("quantize", [&] { return quantize_model(quantization->job); });
     // The clock saw both, and this process alone; each row says its own, of all processes that worked on it.
     StageRow& quantize = record.timing.back();
     quantize.seconds = report.seconds.quantize;
     record.resumed = report.seconds.resumed;
-    if (calibration)
+    if (quantization->calibration)
       record.timing.insert(record.timing.end() - 1,
                            {"calibrate", report.seconds.calibrate, quantize.peak_bytes, quantize.device_peak_bytes});
     fill_storage(report, record);
@@ -300,7 +354,7 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
   record.finished = iso_time_now();
   result.file = store_.put(record);
   result.record = std::move(record);
-  if (claim) claim->finish();
+  claim->finish();
   return result;
 }
 

@@ -50,6 +50,12 @@ struct RunResult {
   RunRecord record;     // summary parts
 };
 
+// A live process holds the run; not a failure of it.
+class RunBusy : public Error {
+ public:
+  explicit RunBusy(const std::string& message) : Error(ExitCode::kStoppedEarly, message) {}
+};
+
 class Runner {
  public:
   Runner(const Registries& registries, RunnerOptions options);
@@ -60,8 +66,12 @@ class Runner {
   // What the key is the SHA-256 of.
   std::string key_text(const Experiment& experiment);
   // `packed`: where to leave the packed directory; empty = beside the record if keep_packed, otherwise removed after evaluation.
+  // When this returns, `packed` holds the run's weights, whether they were stored before or not; UserError before any work if
+  // it is something else. A stored record is returned as it is. RunBusy, Stopped.
   RunResult run(const Experiment& experiment, const std::string& packed = "");
-  // Writes the record of a run that failed with this message. Returns its path.
+  // What run() would refuse before it begins: resources, sizes, output. Returns the key.
+  std::string check(const Experiment& experiment, const std::string& packed);
+  // Writes the record of a run that failed with this message, unless it is stored complete by now. Returns its path.
   std::string record_failure(const Experiment& experiment, const std::string& key, const Error& error);
   // Quantizes without evaluating or recording: `run --until quantize`.
   PackedReport quantize_only(const Experiment& experiment, const std::string& packed);
@@ -80,6 +90,10 @@ class Runner {
   std::unique_ptr<CalibrationJob> calibration_of(const Experiment& experiment);
   // Where a text that is evaluated is also the calibration's.
   std::string note_on_seen_text(const Experiment& experiment);
+  // A job for quantize_model() with all it refers to.
+  struct Quantization;
+  std::unique_ptr<Quantization> quantization_of(const Experiment& experiment, const std::string& folder, const std::string& key);
+  RunResult stored(const Experiment& experiment, const std::string& key, const std::string& packed);
 
   const Registries& registries_;
   RunnerOptions options_;

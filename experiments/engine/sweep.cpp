@@ -1,28 +1,23 @@
 #include "experiments/engine/sweep.h"
 
+#include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
 
 #include "core/eval/protocol.h"
 #include "core/pipeline/pipeline_config.h"
+#include "core/util/file_lock.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "core/util/stop.h"
 #include "experiments/engine/provenance.h"
 #include "results/coverage.h"
 
 namespace sage {
 namespace fs = std::filesystem;
 namespace {
-
-void write_manifest(const std::string& path, const std::string& name, const std::vector<Point>& points, const std::vector<std::string>& keys, const Store& store) {
-  nlohmann::json j = {{"name", name}, {"points", nlohmann::json::array()}};
-  const fs::path folder = fs::absolute(path).parent_path();
-  for (size_t i = 0; i < keys.size(); ++i) {
-    const std::string file = store.exists(keys[i]) ? store.path_of(keys[i]) : store.failed_path_of(keys[i]);
-    j["points"].push_back({{"label", points[i].label}, {"key", keys[i]}, {"run_file", fs::relative(fs::absolute(file), folder).string()}});
-  }
-  write_file_atomically(path, j.dump(2) + "\n");
-}
 
 double seconds_of(const RunRecord& r, const std::string& stage) {
   double s = 0;
@@ -31,56 +26,203 @@ double seconds_of(const RunRecord& r, const std::string& stage) {
   return s;
 }
 
+constexpr std::chrono::milliseconds kLookAgain{500};
+constexpr uint64_t kMaxManifestBytes = uint64_t{64} << 20;
+
+double perplexity_of(const RunRecord& r) {
+  for (const MetricRow& m : r.metrics)
+    if (m.metric == kMetricPerplexity) return m.value;
+  return kNotMeasured;
+}
+
+// The list of a sweep's runs, in its folder and under its name in the store.
+class Manifest {
+ public:
+  Manifest(const Expansion& expansion, std::vector<std::string> keys, const std::string& folder, const Store& store)
+      : expansion_(expansion),
+        keys_(std::move(keys)),
+        path_(folder + "/sweep.json"),
+        named_(store.sweep_path(expansion.name)),
+        store_(store) {
+    if (const nlohmann::json there = read(path_); there.is_object() && there.value("name", expansion.name) != expansion.name)
+      throw UserError("{}: is the list of sweep '{}'; expected one of '{}', or none; choose another -o", path_,
+                      there.value("name", ""), expansion.name);
+    make_folders(folder);
+    make_folders(fs::path(named_).parent_path().string());
+    // Whoever runs points under this name shares the lock; alone, one may write another list.
+    const std::string lock = fs::path(named_).replace_extension(".lock").string();
+    for (int tries = 0; !lock_; ++tries) {
+      if ((lock_ = FileLock::take(lock, FileLock::Kind::kExclusive))) break;
+      if (keys_of(read(named_)) == keys_)
+        lock_ = FileLock::take(lock, FileLock::Kind::kShared);
+      else if (tries > 3)  // who has just begun may not have written it yet
+        throw UserError(
+            "sweep '{}': another process runs other points under this name; expected the same ones; give this one a `name:` of "
+            "its own, or wait",
+            expansion.name);
+      if (!lock_) std::this_thread::sleep_for(kLookAgain);
+    }
+    write();
+    lock_->share();
+  }
+  const std::string& path() const { return path_; }
+  void write() const {
+    for (const std::string& path : {path_, named_})
+      write_file_atomically(path, text(fs::absolute(path).parent_path()));
+  }
+
+ private:
+  static nlohmann::json read(const std::string& path) {
+    if (!fs::exists(path)) return nullptr;
+    return nlohmann::json::parse(read_file(path, kMaxManifestBytes), nullptr, false);
+  }
+  static std::vector<std::string> keys_of(const nlohmann::json& j) {
+    std::vector<std::string> keys;
+    if (j.is_object() && j.contains("points"))
+      for (const auto& point : j["points"])
+        if (point.is_object()) keys.push_back(point.value("key", ""));
+    return keys;
+  }
+  std::string text(const fs::path& folder) const {
+    nlohmann::json j = {{"name", expansion_.name}, {"points", nlohmann::json::array()}};
+    for (size_t i = 0; i < keys_.size(); ++i) {
+      const std::string file = store_.exists(keys_[i]) ? store_.path_of(keys_[i]) : store_.failed_path_of(keys_[i]);
+      j["points"].push_back({{"label", expansion_.points[i].label},
+                             {"key", keys_[i]},
+                             {"run_file", fs::relative(fs::absolute(file), folder).string()}});
+    }
+    return j.dump(2) + "\n";
+  }
+
+  const Expansion& expansion_;
+  std::vector<std::string> keys_;
+  std::string path_, named_;
+  const Store& store_;
+  std::optional<FileLock> lock_;
+};
+
+class Sweep {
+ public:
+  Sweep(const Expansion& expansion, Runner& runner, const SweepOptions& options)
+      : expansion_(expansion),
+        runner_(runner),
+        store_(runner.store()),
+        options_(options),
+        keys_(keys_of(expansion, runner)),
+        failed_at_(keys_.size()),
+        records_(keys_.size()),
+        manifest_(expansion, keys_, options.folder, store_) {
+    for (size_t i = 0; i < keys_.size(); ++i)
+      failed_at_[i] = failure_time(i);
+  }
+
+  SweepOutcome run() {
+    std::vector<size_t> left;
+    for (size_t i = 0; i < keys_.size() && !ended_; ++i)
+      visit(i, left);
+    while (!left.empty() && options_.wait && !ended_)
+      left = wait_for(left);
+    out_.elsewhere = static_cast<int>(left.size());
+    out_.manifest = manifest_.path();
+    for (std::optional<RunRecord>& r : records_)
+      if (r) out_.records.push_back(std::move(*r));
+    return std::move(out_);
+  }
+
+ private:
+  static std::vector<std::string> keys_of(const Expansion& expansion, Runner& runner) {
+    std::vector<std::string> keys;
+    for (const Point& p : expansion.points)
+      keys.push_back(runner.key_of(p.experiment));
+    return keys;
+  }
+  std::string head(size_t i) const { return fmt::format("[{}/{}] {}", i + 1, keys_.size(), expansion_.points[i].label); }
+  fs::file_time_type failure_time(size_t i) const {
+    std::error_code none;
+    return fs::last_write_time(store_.failed_path_of(keys_[i]), none);
+  }
+
+  void failed(size_t i, const std::string& file) {
+    records_[i] = read_run_file(file, RunParts::kSummary);
+    ++out_.failed;
+  }
+
+  // Adds the point to `left` if another process works on it.
+  void visit(size_t i, std::vector<size_t>& left) {
+    stop_here("sweep", fmt::format("{} of {} points are stored", out_.complete + out_.reused, keys_.size()));
+    const Point& point = expansion_.points[i];
+    // A failure that came while this sweep ran is another process's, and as good as one of our own.
+    if (store_.failed(keys_[i]) && (!options_.retry_failed || failure_time(i) != failed_at_[i])) {
+      failed(i, store_.failed_path_of(keys_[i]));
+      log_info("{}: failed before ({}); --retry-failed tries it again", head(i), records_[i]->failure.message);
+      return;
+    }
+    try {
+      if (!store_.exists(keys_[i])) log_info("{}: started", head(i));
+      RunResult r = runner_.run(point.experiment);
+      r.record.label = point.label;
+      ++(r.reused ? out_.reused : out_.complete);
+      const std::string share = matrices_quantized(r.record);
+      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, {}quantized in {:.1f} s, evaluated in {:.1f} s", head(i),
+               !r.reused                                ? ""
+               : of_another_build(r.record.provenance) ? "stored already, by another build: "
+                                                       : "stored already: ",
+               perplexity_of(r.record), r.record.storage.paper_bits, r.record.storage.stored_bits,
+               share.empty() ? "" : fmt::format("{} matrices ", share), seconds_of(r.record, "quantize"), seconds_of(r.record, "evaluate"));
+      records_[i] = std::move(r.record);
+    } catch (const RunBusy&) {
+      log_info("{}: {} works on it; left for later", head(i), store_.holder(keys_[i]));
+      left.push_back(i);
+      return;
+    } catch (const Error& e) {
+      // What is missing or misspelt is missing for every point; only failures of the run itself are the point's own.
+      if (e.code() != ExitCode::kInternalError) throw;
+      log_warning("{}: failed: {}", head(i), e.what());
+      failed(i, runner_.record_failure(point.experiment, keys_[i], e));
+      ended_ = options_.fail_fast;
+    }
+    manifest_.write();
+  }
+
+  // Sleeps while all of these are in other hands; then visits those that are not. Returns the others.
+  std::vector<size_t> wait_for(const std::vector<size_t>& points) {
+    std::string said;
+    for (;;) {
+      std::vector<size_t> busy, ready;
+      std::string holders;
+      for (const size_t i : points) {
+        const std::string holder = store_.exists(keys_[i]) ? "" : store_.holder(keys_[i]);
+        (holder.empty() ? ready : busy).push_back(i);
+        if (!holder.empty())
+          holders += fmt::format("{}{} ({})", holders.empty() ? "" : ", ", expansion_.points[i].label, holder);
+      }
+      for (const size_t i : ready)
+        if (!ended_) visit(i, busy);
+      if (!ready.empty()) return busy;
+      if (holders != said) log_info("waiting for points other processes work on: {}", holders);
+      said = holders;
+      stop_here("sweep", fmt::format("{} of {} points are stored, {} in other hands", out_.complete + out_.reused, keys_.size(),
+                                     points.size()));
+      std::this_thread::sleep_for(kLookAgain);
+    }
+  }
+
+  const Expansion& expansion_;
+  Runner& runner_;
+  const Store& store_;
+  const SweepOptions& options_;
+  const std::vector<std::string> keys_;
+  std::vector<fs::file_time_type> failed_at_;
+  std::vector<std::optional<RunRecord>> records_;
+  Manifest manifest_;
+  SweepOutcome out_;
+  bool ended_ = false;
+};
+
 }  // namespace
 
 SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOptions& options) {
-  SweepOutcome out;
-  out.manifest = options.folder + "/sweep.json";
-  std::vector<std::string> keys;
-  for (const Point& p : expansion.points) keys.push_back(runner.key_of(p.experiment));
-  make_folders(options.folder);
-  write_manifest(out.manifest, expansion.name, expansion.points, keys, runner.store());
-  for (size_t i = 0; i < expansion.points.size(); ++i) {
-    const Point& point = expansion.points[i];
-    const std::string head = fmt::format("[{}/{}] {}", i + 1, expansion.points.size(), point.label);
-    if (runner.store().failed(keys[i]) && !runner.store().exists(keys[i]) && !options.retry_failed) {
-      out.records.push_back(read_run_file(runner.store().failed_path_of(keys[i]), RunParts::kSummary));
-      log_info("{}: failed before ({}); --retry-failed tries it again", head, out.records.back().failure.message);
-      ++out.failed;
-      continue;
-    }
-    try {
-      if (!runner.store().exists(keys[i])) log_info("{}: started", head);
-      RunResult r = runner.run(point.experiment);
-      r.record.label = point.label;
-      ++(r.reused ? out.reused : out.complete);
-      double ppl = kNotMeasured;
-      for (const MetricRow& m : r.record.metrics)
-        if (m.metric == kMetricPerplexity) {
-          ppl = m.value;
-          break;
-        }
-      const std::string share = matrices_quantized(r.record);
-      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, {}quantized in {:.1f} s, evaluated in {:.1f} s", head,
-               !r.reused ? "" : of_another_build(r.record.provenance) ? "stored already, by another build: " : "stored already: ", ppl,
-               r.record.storage.paper_bits, r.record.storage.stored_bits, share.empty() ? "" : fmt::format("{} matrices ", share), seconds_of(r.record, "quantize"), seconds_of(r.record, "evaluate"));
-      out.records.push_back(std::move(r.record));
-    } catch (const Error& e) {
-      // What is missing or misspelt is missing for every point; only failures of the run itself are the point's own.
-      if (e.code() == ExitCode::kUsage) throw;
-      const std::string file = runner.record_failure(point.experiment, keys[i], e);
-      log_warning("{}: failed: {}", head, e.what());
-      out.records.push_back(read_run_file(file, RunParts::kSummary));
-      ++out.failed;
-      if (options.fail_fast) break;
-    }
-    write_manifest(out.manifest, expansion.name, expansion.points, keys, runner.store());
-  }
-  // A second copy under the sweep's name, so that `report NAME` finds it.
-  const std::string named = runner.store().sweep_path(expansion.name);
-  make_folders(fs::path(named).parent_path().string());
-  for (const std::string& path : {out.manifest, named}) write_manifest(path, expansion.name, expansion.points, keys, runner.store());
-  return out;
+  return Sweep(expansion, runner, options).run();
 }
 
 namespace {

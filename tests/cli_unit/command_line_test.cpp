@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "core/util/log.h"
+#include "core/util/stop.h"
 #include "experiments/cli/catalogue.h"
 #include "experiments/cli/completion.h"
 #include "experiments/cli/verbs.h"
@@ -35,6 +36,7 @@ Verb toy() {
     if (file == "tolerance") throw ToleranceError("outside");
     if (file == "bug") throw std::logic_error("surprise");
     if (file == "memory") throw std::bad_alloc();
+    if (file == "stopped") throw Stopped("toy: stopped as asked; all is kept");
     fmt::print("file {} device {}\n", file, m.count("device") > 0 ? m["device"].as<std::string>() : "-");
     return ExitCode::kDone;
   };
@@ -159,6 +161,10 @@ TEST_F(CommandLine, ExitCodes) {
   EXPECT_TRUE(has(err_, "internal error: surprise; this is a bug of sageptq"));
   EXPECT_EQ(run({"toy", "memory"}), 3);
   EXPECT_TRUE(has(err_, "out of memory"));
+  EXPECT_EQ(run({"toy", "stopped", "--set", "a=it's b", "--set", "", "--device", "x/y.z-1"}), 75);
+  EXPECT_EQ(err_,
+            "sageptq: toy: stopped as asked; all is kept; to go on: sageptq toy stopped --set 'a=it'\\''s b' --set '' --device "
+            "x/y.z-1\n");
 }
 
 TEST_F(CommandLine, FullDiskBehindStdoutIsAnError) {

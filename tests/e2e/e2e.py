@@ -1,48 +1,15 @@
 #!/usr/bin/env python3
 """One end-to-end case: e2e.py CASE SAGEPTQ SOURCE WORK. Exit 0 passed, 77 skipped, anything else failed."""
-import hashlib
 import json
-import os
-import pathlib
 import random
 import re
 import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
-case, program, source, work = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
-shutil.rmtree(work, ignore_errors=True)
-work.mkdir(parents=True)
-environment = dict(os.environ, SAGEPTQ_CACHE=str(work / "cache"), SAGEPTQ_STORE=str(work / "store"), OMP_WAIT_POLICY="passive")
-environment.pop("SAGEPTQ_DATA", None)
-
-
-def sageptq(*arguments, expect=0, **options):
-    command = [program, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work, timeout=280, **options)
-    assert result.returncode == expect, f"{command}\nexit {result.returncode}, expected {expect}\nstdout: {result.stdout}\nstderr: {result.stderr}"
-    return result
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def toy_model(layers=2, shape="toy", tokenizer="gpt2"):
-    """A model with random weights, a real tokenizer and a text."""
-    model = work / ("model" if shape == "toy" else shape)
-    sageptq("synth", "--shape", shape, "--layers", layers, "-o", model)
-    shutil.copy(source / f"tests/data/tokenizer/{tokenizer}/tokenizer.json", model / "tokenizer.json")
-    words = "the of and a in to is was for on as with by that it from at his an were are which this also be has or had its one".split()
-    rng = random.Random(1)
-    (work / "text.txt").write_text("\n".join(" ".join(rng.choice(words) for _ in range(30)) for _ in range(60)) + "\n")
-    return model
-
-
-SCORE = ["--text", "text.txt", "--protocol", "gptq-64", "--windows", 3]
+from program import SCORE, case, digest, environment, program, readers, sageptq, source, toy_model, work
 
 
 def commands():
@@ -363,16 +330,6 @@ def opt():
         folder = source / "tests/data/hf" / model
         said = json.loads(sageptq("parity", "--model", folder, "--expected", folder / "expected.safetensors", "--format", "json").stdout)
         assert said["within"] and len(said["tensors"]) == 5, said
-
-
-def readers():
-    try:
-        import h5py
-        import pandas
-    except ImportError as error:
-        print(f"SKIPPED: {error}; `make fetch` makes the project's Python environment")
-        sys.exit(77)
-    return h5py, pandas
 
 
 def texts():

@@ -6,26 +6,14 @@ transformers 5.24 in double precision.
 """
 import json
 import os
-import pathlib
 import shutil
 import struct
-import subprocess
 import sys
 
-case, program, source, work = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3]), pathlib.Path(sys.argv[4])
-shutil.rmtree(work, ignore_errors=True)
-work.mkdir(parents=True)
+from program import case, sageptq, source, work
+
 small = source / "tests/data/small"
-environment = dict(os.environ, SAGEPTQ_CACHE=str(work / "cache"), SAGEPTQ_STORE=str(work / "store"), OMP_WAIT_POLICY="passive")
-environment.pop("SAGEPTQ_DATA", None)
 SCORE = ["--text", small / "text.txt", "--protocol", "gptq-64", "--windows", 4]
-
-
-def sageptq(*arguments, expect=0):
-    command = [program, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=work, timeout=280)
-    assert result.returncode == expect, f"{command}\nexit {result.returncode}, expected {expect}\nstdout: {result.stdout}\nstderr: {result.stderr}"
-    return result
 
 
 def model(name, folder=None, **changes):

@@ -1,12 +1,15 @@
 #include "core/eval/perplexity.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -18,6 +21,7 @@
 #include "core/model/forward.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/stop.h"
 #include "kernels/backends.h"
 
 namespace sage {
@@ -56,6 +60,53 @@ class EvalTest : public testing::Test {
   EvalOptions options_;
   std::unique_ptr<Backend> cpu_ = make_backend("cpu");
 };
+
+// Neither a folder that cannot be made nor a disk that is full costs more than time.
+TEST_F(EvalTest, StatesWithoutACache) {
+  const std::string model = model_folder("llama_mha");
+  const auto source = open_checkpoint(model);
+  const Expected e = expected_of("llama_mha", find_protocol("gptq-48"));
+  const FinalStates kept = FinalStates::of(*source, e.windows, *cpu_, options_);
+  ASSERT_FALSE(kept.path().empty());
+  const auto check = [&](const FinalStates& states) {
+    EXPECT_TRUE(states.path().empty());
+    for (int64_t w = 0; w < e.windows.count; ++w) {
+      const WeightView a = states.window(w), b = kept.window(w);
+      ASSERT_EQ(a.rows, b.rows);
+      ASSERT_EQ(a.cols, b.cols);
+      EXPECT_EQ(std::memcmp(a.data, b.data, sizeof(float) * static_cast<size_t>(a.rows * a.cols)), 0);
+    }
+    const Reference reference{source.get(), states};
+    EXPECT_EQ(evaluate_perplexity(*source, e.windows, *cpu_, options_, &reference).kl_mean.mean, 0);
+  };
+  EvalOptions elsewhere = options_;
+  elsewhere.states_folder = kept.path() + "/below a file";
+  check(FinalStates::of(*source, e.windows, *cpu_, elsewhere));
+
+  elsewhere.states_folder = options_.states_folder + "/full";
+  struct rlimit before {};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const auto handler = signal(SIGXFSZ, SIG_IGN);
+  struct rlimit small = before;
+  small.rlim_cur = 4096;
+  setrlimit(RLIMIT_FSIZE, &small);
+  const FinalStates states = FinalStates::of(*source, e.windows, *cpu_, elsewhere);
+  setrlimit(RLIMIT_FSIZE, &before);
+  signal(SIGXFSZ, handler);
+  check(states);
+  EXPECT_TRUE(std::filesystem::is_empty(elsewhere.states_folder));
+}
+
+// A wish to stop is heard between blocks, and leaves no half of the states.
+TEST_F(EvalTest, Stops) {
+  const auto source = open_checkpoint(model_folder("llama_mha"));
+  const Expected e = expected_of("llama_mha", find_protocol("gptq-48"));
+  request_stop();
+  EXPECT_THROW(FinalStates::of(*source, e.windows, *cpu_, options_), Stopped);
+  EXPECT_THROW(evaluate_perplexity(*source, e.windows, *cpu_, options_), Stopped);
+  forget_stop();
+  EXPECT_TRUE(std::filesystem::is_empty(options_.states_folder));
+}
 
 TEST_F(EvalTest, NllOfTinyModels) {
   for (const char* backend : {"cpu", "reference"}) {

@@ -9,7 +9,9 @@
 #include "core/calibration/block_grams.h"
 #include "core/pipeline/quantize_model.h"
 #include "core/util/errors.h"
+#include "core/util/file_lock.h"
 #include "core/util/files.h"
+#include "core/util/stop.h"
 #include "tests/pipeline/calibrated.h"
 #include "tests/support/temporary_folder.h"
 
@@ -181,6 +183,55 @@ TEST_P(CalibratedModel, KeepsSecondsAndOutcomesOverInterruptions) {
   quantize("whole", config_);
   EXPECT_TRUE(report_.seconds.resumed);
   EXPECT_GE(report_.seconds.quantize, of_matrices(report_));
+}
+
+// A wish to stop comes while a matrix is quantized: that one is finished, and none is made twice, wherever in its block it
+// stands.
+TEST_P(CalibratedModel, StopsBehindTheMatrixInWork) {
+  config_.cache_bytes = 0;
+  const size_t matrices = linear_sites(find_family(source_.config()), source_.config()).size(), half = matrices / 2;
+  for (const LayerOrder order : {LayerOrder::kTogether, LayerOrder::kSequential}) {
+    config_.layer_order = order;
+    const std::string whole = quantize(fmt::format("whole {}", static_cast<int>(order)), config_);
+    for (const size_t stop : {size_t{1}, half - 1, half, half + 2}) {
+      SCOPED_TRACE(fmt::format("stopped in matrix {} of {}", stop, matrices));
+      const std::string name = fmt::format("stopped {} {}", stop, static_cast<int>(order));
+      size_t seen = 0, again = 0;
+      EXPECT_ERROR(Stopped,
+                   quantize(name, config_, kGptq,
+                            [&](const MatrixReport&, const Trace&) {
+                              if (++seen == stop) request_stop();
+                            }),
+                   "stopped as asked", "kept");
+      forget_stop();
+      EXPECT_EQ(seen, stop);
+      EXPECT_FALSE(fs::exists(path(name)));
+      EXPECT_EQ(quantize(name, config_, kGptq, [&](const MatrixReport&, const Trace&) { ++again; }), whole);
+      EXPECT_EQ(again, matrices - stop);
+      EXPECT_FALSE(fs::exists(path(name) + ".work"));
+    }
+  }
+}
+
+// Grams are not half a block's: a wish that comes while they are collected leaves none, and what was quantized before stays.
+TEST_P(CalibratedModel, StopsWhileGramsAreCollected) {
+  request_stop();
+  const CalibrationJob calibration{draw(source_.config().vocab_size, config_.samples, config_.length_tokens, 0), config_};
+  CalibrationPass pass(source_, calibration, test::cpu(), "", {});
+  EXPECT_ERROR(Stopped, pass.collect(0, {{"qkv", source_.config().hidden_size}}), "calibrate");
+  forget_stop();
+  EXPECT_EQ(cached_grams(), 0);
+}
+
+// Two processes on one output would take one another's layers for their own.
+TEST_P(CalibratedModel, OneProcessAtATime) {
+  fs::create_directories(path("out") + ".work");
+  {
+    const auto other = FileLock::take(path("out") + ".work/lock", FileLock::Kind::kExclusive);
+    EXPECT_ERROR(ResourceError, quantize("out", config_), "another process");
+    EXPECT_FALSE(fs::exists(path("out")));
+  }
+  quantize("out", config_);
 }
 
 // A block's file that is damaged or of another run is made again.

@@ -31,7 +31,7 @@ def main():
                 assert abs(bits - 0.5 * math.log2(1 / d) - excess) < 1e-12
 
         metrics = pd.DataFrame(f["metrics"][:])
-        assert list(metrics.columns) == ["task", "metric", "value", "stderr", "n", "protocol"]
+        assert list(metrics.columns) == ["task", "metric", "value", "stderr", "n", "protocol", "text_digest"]
         assert metrics["value"][0] == 32.5 and metrics["stderr"][0] == 0.25 and metrics["n"][0] == 4
         roles = pd.DataFrame(f["storage/by_role"][:])
         assert list(roles["bytes"]) == [13271040, 1000, 2**40]

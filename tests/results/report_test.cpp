@@ -1,5 +1,6 @@
 #include "analysis/report.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <boost/program_options/positional_options.hpp>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -85,7 +87,7 @@ TEST(Report, ShowsWhatVariesAndSaysTheRest) {
 
 TEST(Report, FailedAndMissingRunsKeepTheirRows) {
   std::vector<SelectedRun> runs = selected(sample_sweep());
-  runs.push_back({"later", "", std::nullopt, "not run yet"});
+  runs.push_back({"later", "", std::nullopt, "damaged"});
   const Table t = make_report(runs, default_table_spec());
   ASSERT_EQ(t.rows().size(), 6u);
   EXPECT_EQ(*t.rows()[4][0].text, "broken");
@@ -94,11 +96,101 @@ TEST(Report, FailedAndMissingRunsKeepTheirRows) {
   for (size_t c = 1; c < t.columns().size(); ++c)
     EXPECT_FALSE(t.rows()[5][c].text || t.rows()[5][c].value);
   EXPECT_TRUE(contains(t.caption(), "broken failed (exit 1): layer 7 fc2: Gram not positive definite"));
-  EXPECT_TRUE(contains(t.caption(), "later: not run yet"));
+  EXPECT_TRUE(contains(t.caption(), "later: damaged"));
   EXPECT_TRUE(contains(t.caption(), "4 of 6 runs complete"));
   // A dash in the text of the missing row.
   const std::string text = t.render(TableFormat::kText);
   EXPECT_TRUE(contains(text, "\nlater"));
+}
+
+TEST(Report, PointsToComeAreOneLine) {
+  std::vector<SelectedRun> runs = selected({sample_sweep()[1]});
+  for (int i = 0; i < 9; ++i)
+    runs.push_back({fmt::format("seed={}", i), "", std::nullopt, "not run yet", 1, true});
+  const Table t = make_report(runs, default_table_spec());
+  EXPECT_EQ(t.rows().size(), 1u);
+  for (const TableFormat format : {TableFormat::kText, TableFormat::kMarkdown, TableFormat::kLatex, TableFormat::kJson}) {
+    const std::string text = t.render(format);
+    EXPECT_TRUE(contains(text, "9 points not run yet."));
+    EXPECT_EQ(text.find("not run yet"), text.rfind("not run yet"));
+    EXPECT_FALSE(contains(text, "seed="));
+  }
+  runs.erase(runs.begin());
+  const Table first_minute = make_report(runs, default_table_spec());
+  EXPECT_TRUE(first_minute.rows().empty());
+  EXPECT_EQ(first_minute.caption(), "9 points not run yet.");
+  for (const TableFormat format :
+       {TableFormat::kText, TableFormat::kMarkdown, TableFormat::kLatex, TableFormat::kCsv, TableFormat::kJson})
+    EXPECT_NE(first_minute.render(format), "");
+}
+
+// In a CSV there is no caption to warn.
+TEST(Report, WhatMakesRowsIncomparableIsAColumn) {
+  const std::vector<std::string> plain = names(make_report(selected(sample_sweep()), default_table_spec()));
+  for (const char* name : {"model", "text", "protocol", "windows", "backend", "device", "commit"})
+    EXPECT_EQ(std::count(plain.begin(), plain.end(), name), 0) << name;
+  const auto check = [&](const std::string& name, const std::string& base, const std::string& other,
+                         const std::function<void(RunRecord&)>& change) {
+    SCOPED_TRACE(name);
+    for (const char* spec_name : {"", "bits"}) {
+      std::vector<RunRecord> runs = sample_sweep();
+      change(runs[2]);
+      const Table t = make_report(selected(runs), *spec_name == 0 ? default_table_spec() : read_table_spec(spec_name));
+      EXPECT_EQ(names(t)[0], "label");
+      ASSERT_EQ(names(t)[1], name);
+      for (const auto& row : t.rows()) {
+        if (row[0].text == "broken") continue;
+        const std::string shown = row[1].text ? *row[1].text : fmt::format("{}", row[1].value.value_or(-1));
+        EXPECT_EQ(shown, row[0].text == "sage_paper" ? other : base) << *row[0].text;
+      }
+    }
+  };
+  check("model", "SmolLM2-135M-Instruct aaaaaaaaaaaa", "SmolLM2-135M-Instruct 999999999999",
+        [](RunRecord& r) { r.provenance.model_digest = std::string(64, '9'); });
+  check("text", "wikitext2-test bbbbbbbbbbbb", "wikitext2-test eeeeeeeeeeee",
+        [](RunRecord& r) { r.provenance.text_digest = std::string(64, 'e'); });
+  check("protocol", "window 2048, no BOS", "window 512", [](RunRecord& r) { r.metrics[0].protocol = "window 512"; });
+  check("windows", "4", "2", [](RunRecord& r) { r.metrics[0].n = 2; });
+  check("backend", "cpu", "cuda", [](RunRecord& r) { r.provenance.backend = "cuda"; });
+  check("device", "A CPU @ 2.1 GHz", "a GPU", [](RunRecord& r) { r.provenance.gpu = "a GPU"; });
+  check("commit", "01234567", "01234567*dd", [](RunRecord& r) { r.provenance.dirty = true; });
+}
+
+// Its digest is the evaluation's own, where there are several of them.
+TEST(Report, TextsOfLaterEvaluationsCount) {
+  std::vector<RunRecord> runs = sample_sweep();
+  for (RunRecord& r : runs)
+    if (r.complete()) r.metrics.push_back({"gptq-64@x.txt", kMetricPerplexity, 9, 1, 4, "p", std::string(64, '1')});
+  EXPECT_FALSE(has(make_report(selected(runs), default_table_spec()), "text gptq-64@x.txt"));
+  runs[1].metrics.back().text_digest = std::string(64, '2');
+  const Table t = make_report(selected(runs), default_table_spec());
+  EXPECT_EQ(*t.rows()[0][column(t, "text gptq-64@x.txt")].text, "x.txt 111111111111");
+  EXPECT_EQ(*t.rows()[1][column(t, "text gptq-64@x.txt")].text, "x.txt 222222222222");
+}
+
+TEST(Report, EqualLabelsAreToldApart) {
+  const auto labels = [](const std::vector<RunRecord>& runs) {
+    std::vector<std::string> out;
+    for (const auto& row : make_report(selected(runs), default_table_spec()).rows())
+      out.push_back(*row[0].text);
+    return out;
+  };
+  std::vector<RunRecord> runs = sample_sweep();
+  runs.pop_back();
+  runs[1].label = runs[2].label = runs[3].label = "rtn";
+  runs[1].config = {{"name", "a", ""}, {"pipeline.quantizer.bits", "4", ""}, {"seed", "0", ""}};
+  runs[2].config = {{"name", "b", ""}, {"pipeline.quantizer.bits", "2", ""}, {"seed", "0", ""}};
+  runs[3].config = {{"name", "c", ""}, {"pipeline.quantizer.bits", "3", ""}, {"seed", "0", ""}};
+  EXPECT_EQ(labels(runs), (std::vector<std::string>{"full precision", "rtn, quantizer.bits=4", "rtn, quantizer.bits=2",
+                                                    "rtn, quantizer.bits=3"}));
+  runs[3].config = runs[2].config;  // say, of other texts
+  EXPECT_EQ(labels(runs), (std::vector<std::string>{"full precision", "rtn, quantizer.bits=4",
+                                                    "rtn, quantizer.bits=2 cccccccccc", "rtn, quantizer.bits=2 dddddddddd"}));
+  runs[3].run_key = runs[2].run_key;
+  EXPECT_EQ(labels(runs)[3], "rtn, quantizer.bits=2 cccccccccc (2)");
+  for (const char* path : {"a", "b", "c", "d"})
+    runs[1].config.push_back({path, "1", ""});
+  EXPECT_EQ(labels(runs)[1], "rtn bbbbbbbbbb");
 }
 
 TEST(Report, OnlyFailures) {
@@ -415,6 +507,11 @@ TEST(Verbs, ReportWritesWhatIsAskedFor) {
   EXPECT_TRUE(contains(read_file(dir / "t.csv"), "rtn 4 bit,42.7,0.427"));
   EXPECT_THROW(run(report_verb(), {"--store", dir / "store", "--format", "html"}), UserError);
   testing::internal::GetCapturedStdout();
+  for (const std::string& out : {std::string(), dir.str(), dir / "t/", store.path_of(std::string(64, 'b'))}) {
+    EXPECT_THROW(run(report_verb(), {"--store", dir / "store", "--output=" + out}), UserError) << out;
+    testing::internal::GetCapturedStdout();
+  }
+  EXPECT_TRUE(store.get(std::string(64, 'b')).complete());
 }
 
 TEST(Verbs, CompareWantsCompleteRuns) {

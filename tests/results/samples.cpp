@@ -49,8 +49,8 @@ RunRecord sample_record() {
   p.text_name = "wikitext2-test";
   p.text_digest = std::string(64, 'b');
   p.tokenizer_digest = std::string(64, 'c');
-  r.metrics = {{"gptq-2048", kMetricPerplexity, 32.5, 0.25, 4, "window 2048, no BOS"},
-               {"gptq-2048", kMetricKl, 0.125, 0.01, 4, "window 2048, no BOS"}};
+  r.metrics = {{"gptq-2048", kMetricPerplexity, 32.5, 0.25, 4, "window 2048, no BOS", "t1"},
+               {"gptq-2048", kMetricKl, 0.125, 0.01, 4, "window 2048, no BOS", "t2"}};
   r.resumed = true;
   r.storage.linear_weights = 106168320;
   r.storage.quantized_weights = 100000000;

@@ -115,7 +115,8 @@ TEST(Seeds, UnpairedWindowsHaveNoDistance) {
 
 TEST(Seeds, ReportCountsRunsAndKeepsFailures) {
   std::vector<SelectedRun> runs = selected(three_seeds());
-  runs.push_back({"billm, seed=3", "", std::nullopt, "not run yet"});
+  runs.push_back({"billm, seed=3", "", std::nullopt, "not run yet", 1, true});
+  runs.push_back({"billm, seed=4", "", std::nullopt, "damaged"});
   runs[3].record->provenance.commit = "feedfacecafe";
   const Table t = make_seed_report(runs, default_table_spec());
   ASSERT_EQ(t.rows().size(), 3u);
@@ -129,8 +130,9 @@ TEST(Seeds, ReportCountsRunsAndKeepsFailures) {
   EXPECT_EQ(*t.rows()[1][4].value, 13);
   EXPECT_TRUE(t.rows()[1][4].error);
   EXPECT_FALSE(t.rows()[0][3].value);
-  EXPECT_EQ(*t.rows()[2][0].text, "billm, seed=3");
+  EXPECT_EQ(*t.rows()[2][0].text, "billm, seed=4");
   EXPECT_TRUE(contains(t.caption(), "4 of 5 runs complete")) << t.caption();
+  EXPECT_TRUE(contains(t.caption(), "1 point not run yet."));
   EXPECT_TRUE(contains(t.caption(), "The seeds of billm come from different commits or devices."));
   EXPECT_TRUE(contains(t.caption(), "--each"));
 }

@@ -98,11 +98,43 @@ TEST(Store, CompleteReplacesFailedAndSweepsUpParts) {
   s.put(r);
   EXPECT_TRUE(s.failed(kKey));
   write_file_atomically(s.path_of(kKey) + ".part.99999", "half");
+  set_age(s.path_of(kKey) + ".part.99999", 4000);
+  write_file_atomically(s.path_of(kKey) + ".part.99998", "of a writer at work");
   r.status = "complete";
   s.put(r);
   EXPECT_TRUE(s.exists(kKey));
   EXPECT_FALSE(fs::exists(s.failed_path_of(kKey)));
   EXPECT_FALSE(fs::exists(s.path_of(kKey) + ".part.99999"));
+  EXPECT_TRUE(fs::exists(s.path_of(kKey) + ".part.99998"));
+}
+
+TEST(Store, ACompleteRecordIsNeverWrittenAgain) {
+  const TempFolder dir;
+  const Store s(dir.str());
+  RunRecord r = sample_record();
+  s.put(r);
+  const std::string before = read_file(s.path_of(kKey));
+  write_file_atomically(s.path_of(kKey) + ".part.99999", "of another writer");
+  for (const char* status : {"complete", "failed"}) {
+    r.status = status;
+    r.label = "another";
+    EXPECT_EQ(s.put(r), s.path_of(kKey));
+    EXPECT_EQ(read_file(s.path_of(kKey)), before);
+    EXPECT_FALSE(fs::exists(s.failed_path_of(kKey)));
+  }
+  EXPECT_TRUE(fs::exists(s.path_of(kKey) + ".part.99999"));
+}
+
+TEST(Store, KeepsOutputsOut) {
+  const TempFolder dir;
+  const Store s(dir / "store");
+  make_folders(dir / "store/runs");
+  for (const char* inside : {"store", "store/", "store/x", "store/runs/ab/x.h5", "other/../store/x"})
+    EXPECT_THROW(s.keep_out(dir / inside), UserError) << inside;
+  fs::create_directory_symlink(dir / "store", dir / "link");
+  EXPECT_THROW(s.keep_out(dir / "link/x"), UserError);
+  for (const char* outside : {"x", "store2", "stor", "store/../x"})
+    EXPECT_NO_THROW(s.keep_out(dir / outside)) << outside;
 }
 
 TEST(Store, DamagedFilesAreListedNotThrown) {
@@ -159,6 +191,30 @@ TEST(Claim, DeadProcessIsTakenOverAtOnce) {
   EXPECT_FALSE(s.claim(kKey).has_value());
   taken.reset();
   EXPECT_FALSE(fs::exists(s.pending_folder(kKey)));  // the dead worker's file went too
+}
+
+// In a container nobody may ever ask how a killed worker ended.
+TEST(Claim, ZombieHoldsNothing) {
+  const TempFolder dir;
+  const Store s(dir.str());
+  int pipes[2];
+  ASSERT_EQ(pipe(pipes), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto claim = s.claim(kKey);
+    if (write(pipes[1], "y", 1) != 1) _exit(1);
+    for (;;)
+      pause();
+  }
+  char ok = 0;
+  ASSERT_EQ(read(pipes[0], &ok, 1), 1);
+  EXPECT_TRUE(s.holder(kKey).starts_with("process " + std::to_string(child) + " on ")) << s.holder(kKey);
+  kill(child, SIGKILL);
+  siginfo_t ended;
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child), &ended, WEXITED | WNOWAIT), 0);  // it stays a zombie
+  EXPECT_EQ(s.holder(kKey), "");
+  EXPECT_TRUE(s.claim(kKey).has_value());
+  waitpid(child, nullptr, 0);
 }
 
 TEST(Claim, SilentOtherMachineIsTakenOverWhenItsTimeIsOld) {
