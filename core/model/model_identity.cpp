@@ -70,7 +70,7 @@ std::string forward_text(const Family& family, const ModelConfig& config) {
   const auto& [path, json, model_type, architectures, hidden_size, intermediate_size, layers, heads, kv_heads, head_dim,
                vocab_size, max_positions, sliding_window, embedding_width, eps, rotary, attention_bias, mlp_bias, enable_bias,
                norm_before, norm_affine, remove_final_norm, tie_word_embeddings, activation, activation_key, bos_token_id,
-               eos_token_ids, torch_dtype, quantization_method] = config;
+               eos_token_ids, torch_dtype, quantization_method, notes] = config;
   std::string text = fmt::format("forward {}\nfamily {}\n", kForwardVersion, family.name);
   text += fmt::format("hidden {} intermediate {} layers {} heads {} kv_heads {} head_dim {} vocabulary {} embedding {}\n",
                       hidden_size, intermediate_size, layers, heads, kv_heads, head_dim, vocab_size, embedding_width);
