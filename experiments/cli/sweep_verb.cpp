@@ -11,6 +11,7 @@
 #include "experiments/cli/summary.h"
 #include "experiments/cli/verbs.h"
 #include "experiments/engine/expand.h"
+#include "experiments/engine/provenance.h"
 #include "experiments/engine/runner.h"
 #include "experiments/engine/sweep.h"
 
@@ -46,8 +47,13 @@ Verb sweep_verb() {
     Runner runner(program.registries, std::move(runner_settings));
     if (m.count("dry-run") > 0) {
       if (format == TableFormat::kText)
-        for (const Point& p : expansion.points)
-          fmt::print("{} {}\n", runner.store().exists(runner.key_of(p.experiment)) ? "stored" : "to run", p.label);
+        for (const Point& p : expansion.points) {
+          const std::string key = runner.key_of(p.experiment);
+          const char* state = "to run";
+          if (runner.store().exists(key))
+            state = of_another_build(read_run_file(runner.store().path_of(key), RunParts::kSummary).provenance) ? "stored by another build" : "stored";
+          fmt::print("{} {}\n", state, p.label);
+        }
       fmt::print("{}", plan_sweep(expansion, runner).render(format));
       return ExitCode::kDone;
     }

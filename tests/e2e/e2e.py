@@ -503,6 +503,8 @@ def rerun():
     sageptq(*sweep)
     (changed,) = [p for p in stored() if p != path][:1]
     by_another_build(changed)
+    plan = sageptq(*sweep, "--dry-run").stdout
+    assert plan.count("stored by another build ") == 1 and len(re.findall("^stored [ab]$", plan, re.M)) == 1, plan
     shown = sageptq(*sweep)
     assert shown.stderr.count("stored already, by another build: ") == 1 and shown.stderr.count("stored already: ") == 1, shown.stderr
     assert "Stored by another build" in plain(shown.stdout), shown.stdout
