@@ -2,55 +2,28 @@
 
 #include <algorithm>
 
+#include "core/backend/memory.h"
+#include "core/pipeline/group_labels.h"
+
 namespace sage {
-namespace {
-
-// Bits the group ids of a block will take, without coding them.
-double label_bits(const Pipeline& p, const BlockContext& ctx, const SaliencyMask& mask, const GroupMap& g) {
-  if (g.implied || g.groups <= 1) return 0;
-  SymbolCount count{static_cast<int>(g.groups), 0, std::vector<int64_t>(static_cast<size_t>(g.groups), 0)};
-  if (g.shape == LabelShape::kElement) {
-    std::vector<Moments> moments(static_cast<size_t>(g.groups));
-    ctx.backend.group_moments(ctx.weights, unsalient_of(mask), g, moments);
-    for (size_t k = 0; k < moments.size(); ++k) count.histogram[k] = moments[k].count;
-    count.count = mask.rows() * mask.cols() - mask.count();
-  } else {
-    for (uint32_t l : g.label) ++count.histogram[l];
-    count.count = static_cast<int64_t>(g.label.size());
-  }
-  return p.group_index_coder->symbol_bits(count);
-}
-
-}  // namespace
-
-BlockPlanner::BlockPlanner(const Pipeline& pipeline, const BlockContext& ctx, int64_t matrix_rows, double transform_bits_per_weight)
-    : p_(pipeline), ctx_(ctx), matrix_rows_(matrix_rows), transform_bits_(transform_bits_per_weight) {}
 
 TrialResult BlockPlanner::trial(const SaliencyMask& mask, const GroupMap& groups, double threshold) const {
-  const std::unique_ptr<FittedQuantizer> unsalient = p_.quantizer->fit(ctx_, unsalient_of(mask), groups, threshold);
-  std::unique_ptr<FittedQuantizer> salient;
+  StorageCount count(p_);
+  double error = 0;
+  const auto add = [&](const std::unique_ptr<FittedQuantizer>& fit, StorageCount::Slot slot) {
+    error += fit->squared_error();
+    count.add_fit(ctx_, *fit, slot);
+  };
+  count.add_labels(ctx_, mask, groups);
+  add(p_.quantizer->fit(ctx_, unsalient_of(mask), groups, threshold), StorageCount::Slot::kUnsalient);
   if (mask.shape() != MaskShape::kNone)
-    salient = p_.salient_quantizer->fit(ctx_, salient_of(mask), GroupMap::single(mask.rows(), mask.cols()), threshold);
-  const double n = static_cast<double>(ctx_.weights.size());
-  double error = unsalient->squared_error(), bits = label_bits(p_, ctx_, mask, groups), weight_bits = 0, scale_words = 0;
-  for (const FittedQuantizer* q : {unsalient.get(), salient.get()}) {
-    if (q == nullptr) continue;
-    if (q == salient.get()) error += q->squared_error();
-    for (const SymbolCount& c : q->symbol_counts()) bits += c.alphabet == 2 ? p_.sign_coder->symbol_bits(c) : p_.code_coder->symbol_bits(c);
-    bits += static_cast<double>(q->number_count()) * (p_.numerics == Numerics::kPacked ? 16 : 32);
-    weight_bits += q->paper_count().weight_bits;
-    scale_words += q->paper_count().scale_words;
-  }
-  // Column flags are stored once for all rows of the matrix; a trial that looks at a share of the rows pays that share.
-  if (mask.shape() == MaskShape::kColumns)
-    bits += p_.salient_index_coder->position_bits(mask.bits()) * static_cast<double>(mask.rows()) / static_cast<double>(matrix_rows_);
-  else if (mask.shape() == MaskShape::kElements)
-    bits += p_.salient_index_coder->position_bits(mask.bits());
-  TrialResult r;
+    add(p_.salient_quantizer->fit(ctx_, salient_of(mask), GroupMap::single(mask.rows(), mask.cols()), threshold), StorageCount::Slot::kSalient);
+  count.add_mask(mask);
   if (!energy_) energy_ = ctx_.backend.matrix_stats(ctx_.weights).moments.sq_sum;
+  TrialResult r;
   r.relative_error = *energy_ > 0 ? error / *energy_ : 0;
-  r.stored_bits = bits / n + transform_bits_;
-  r.paper_bits = (weight_bits + (p_.paper_formula == PaperFormula::kNominal ? 16 * scale_words : 0)) / n;
+  r.stored_bits = count.stored_bits(matrix_, ctx_.weights.rows, ctx_.weights.cols) + transform_.stored_bits;
+  r.paper_bits = count.paper_bits(matrix_, ctx_.weights.rows, ctx_.weights.cols) + transform_.paper_bits;
   return r;
 }
 
@@ -60,8 +33,29 @@ GroupMap BlockPlanner::group(const SaliencyMask& mask, const SaliencyScores* sco
   return p_.grouping->prepare(ctx, mask, std::nullopt)->assign(ctx, mask);
 }
 
-SegmentPlan BlockPlanner::plan(bool want_objective) const {
-  SegmentPlan out;
+SegmentPlan BlockPlanner::plan() const {
+  const std::optional<Matrix> sample = p_.threshold->needs_trials() && !p_.saliency->never_selects() ? trial_sample(ctx_.weights, p_.trial_weights) : std::nullopt;
+  if (!sample) return search(0).plan;
+  BlockContext few = ctx_;
+  few.weights = sample->view();
+  const HeldMemory held = hold(ctx_.backend, few.weights);
+  const BlockPlanner on_sample(p_, few, matrix_, transform_);
+  const std::optional<double> budget = p_.threshold->most_stored_bits();
+  constexpr int kSearches = 4;
+  double extra = 0;
+  for (int k = 1;; ++k) {
+    const Found found = on_sample.search(extra);
+    SegmentPlan out = plan_at_ratio(found.plan.mask.ratio());
+    if (!budget || k == kSearches) return out;
+    const double bits = trial(out.mask, out.groups, out.threshold).stored_bits;
+    if (bits <= *budget) return out;
+    extra += bits - found.stored_bits;
+  }
+}
+
+BlockPlanner::Found BlockPlanner::search(double extra_bits) const {
+  Found found;
+  SegmentPlan& out = found.plan;
   const int64_t rows = ctx_.weights.rows, cols = ctx_.weights.cols;
   std::unique_ptr<SaliencyScores> scores;
   if (p_.saliency->never_selects()) {
@@ -83,18 +77,20 @@ SegmentPlan BlockPlanner::plan(bool want_objective) const {
         fixed_groups = p_.grouping->prepare(ctx, lowest, std::nullopt)->groups();
       }
       const GroupMap groups = p_.grouping->prepare(ctx, mask, fixed_groups)->assign(ctx, mask);
-      return trial(mask, groups, scores->threshold(cut));
+      TrialResult r = trial(mask, groups, scores->threshold(cut));
+      r.stored_bits += extra_bits;
+      return r;
     };
     const SearchOutcome outcome = p_.threshold->search(problem);
     out.mask = scores->select(outcome.cut);
     out.threshold = scores->threshold(outcome.cut);
-    out.objective = outcome.objective;
+    for (const SearchOutcome::Point& pt : outcome.path)
+      if (pt.cut.value == outcome.cut.value) found.stored_bits = pt.result.stored_bits;
     report(outcome);
   }
   if (out.mask.count() == 0) out.mask = SaliencyMask::none(rows, cols);  // an empty index would be paid for nothing
   out.groups = group(out.mask, scores.get());
-  if (want_objective) out.objective = p_.threshold->objective(trial(out.mask, out.groups, out.threshold));
-  return out;
+  return found;
 }
 
 SegmentPlan BlockPlanner::plan_at_ratio(double ratio) const {
@@ -122,11 +118,18 @@ void BlockPlanner::report(const SearchOutcome& outcome) const {
   ctx_.trace->array(ctx_.trace_name("threshold.path"), {static_cast<int64_t>(outcome.path.size()), 5}, std::move(rows));
 }
 
+std::vector<int64_t> trial_rows(int64_t rows, int64_t cols, int64_t weights) {
+  const int64_t n = weights <= 0 ? rows : std::clamp<int64_t>((weights + cols - 1) / std::max<int64_t>(cols, 1), 1, rows);
+  std::vector<int64_t> out(static_cast<size_t>(n));
+  for (int64_t i = 0; i < n; ++i) out[static_cast<size_t>(i)] = (2 * i + 1) * rows / (2 * n);
+  return out;
+}
+
 std::optional<Matrix> trial_sample(WeightView w, int64_t weights) {
-  const int64_t rows = weights <= 0 ? w.rows : std::clamp<int64_t>((weights + w.cols - 1) / std::max<int64_t>(w.cols, 1), 1, w.rows);
-  if (rows >= w.rows) return std::nullopt;
-  Matrix m(rows, w.cols);
-  for (int64_t i = 0; i < rows; ++i) std::copy_n(w.row((2 * i + 1) * w.rows / (2 * rows)), w.cols, m.row(i));
+  const std::vector<int64_t> rows = trial_rows(w.rows, w.cols, weights);
+  if (static_cast<int64_t>(rows.size()) >= w.rows) return std::nullopt;
+  Matrix m(static_cast<int64_t>(rows.size()), w.cols);
+  for (int64_t i = 0; i < m.rows(); ++i) std::copy_n(w.row(rows[static_cast<size_t>(i)]), w.cols, m.row(i));
   return m;
 }
 

@@ -3,8 +3,10 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "core/pipeline/pipeline.h"
+#include "core/pipeline/storage_count.h"
 
 namespace sage {
 
@@ -12,35 +14,40 @@ struct SegmentPlan {
   SaliencyMask mask = SaliencyMask::none(0, 0);
   double threshold = 0;  // the score at the cut
   GroupMap groups;
-  double objective = 0;
 };
-
-inline Selection unsalient_of(const SaliencyMask& mask) { return {&mask, false}; }
-inline Selection salient_of(const SaliencyMask& mask) { return {&mask, true}; }
 
 class BlockPlanner {
  public:
-  // matrix_rows: of the whole matrix; a context of fewer rows is a sample of it. Both references must outlive the planner.
-  BlockPlanner(const Pipeline& pipeline, const BlockContext& ctx, int64_t matrix_rows, double transform_bits_per_weight);
+  // matrix: the whole matrix; the context holds all or a sample of its rows. References must outlive the planner.
+  BlockPlanner(const Pipeline& pipeline, const BlockContext& ctx, MatrixShape matrix, TransformCost transform)
+      : p_(pipeline), ctx_(ctx), matrix_(matrix), transform_(transform) {}
 
-  // Chooses cut, mask and groups: score, search, group.
-  SegmentPlan plan(bool want_objective) const;
-  // The same at a given share of salient weights, found elsewhere (on a sample).
-  SegmentPlan plan_at_ratio(double ratio) const;
+  // Chooses cut, mask and groups: score, search, group. Where the pipeline's trials look at a sample of the weights, the cut is
+  // searched there and its ratio taken over. A budget is checked against all rows then: where the file would need more than the
+  // sample says, the sample's bits are raised by the difference and searched again.
+  SegmentPlan plan() const;
 
  private:
+  struct Found {
+    SegmentPlan plan;
+    double stored_bits = 0;  // as the search saw them, where it made trials
+  };
+  Found search(double extra_bits) const;
+  SegmentPlan plan_at_ratio(double ratio) const;
   TrialResult trial(const SaliencyMask& mask, const GroupMap& groups, double threshold) const;
   GroupMap group(const SaliencyMask& mask, const SaliencyScores* scores) const;
   void report(const SearchOutcome& outcome) const;
 
   const Pipeline& p_;
   const BlockContext& ctx_;
-  int64_t matrix_rows_;
-  double transform_bits_;
+  MatrixShape matrix_;
+  TransformCost transform_;
   mutable std::optional<double> energy_;  // sum w^2 of what the trials see; a plain cut never needs it
 };
 
-// About `weights` weights of w: whole rows, evenly spaced. Empty when all of w is wanted.
+// The rows of about `weights` weights, evenly spaced; all of them for 0.
+std::vector<int64_t> trial_rows(int64_t rows, int64_t cols, int64_t weights);
+// Those rows of w. Empty when all of w is wanted.
 std::optional<Matrix> trial_sample(WeightView w, int64_t weights);
 
 }  // namespace sage

@@ -7,6 +7,6 @@ namespace sage {
 // is planned and how trials are priced, of which alternative is kept, of the column loop, of factors of Grams, or of a backend's
 // statistics and fits. Stored runs and half-finished folders of another version then do not answer. A component whose own result
 // changes raises its kVersion instead.
-inline constexpr int kEngineVersion = 1;
+inline constexpr int kEngineVersion = 2;
 
 }  // namespace sage

@@ -14,6 +14,8 @@ namespace sage {
 
 inline constexpr const char* kHeaderPlane = "header";
 inline constexpr const char* kSalientIndexPlane = "salient_index";
+// Before the names of the salient quantizer's planes, so that one quantizer may serve both slots.
+inline constexpr const char* kSalientPlanePrefix = "salient_";
 
 QuantizedMatrix store_planes(const Pipeline& pipeline, const PlaneWriter& writer, const SaliencyMask& mask, int alternative);
 

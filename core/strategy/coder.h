@@ -22,7 +22,8 @@ class Coder {
   virtual std::vector<std::byte> encode_symbols(std::span<const uint8_t> symbols, int alphabet) const;
   // Throws ResourceError naming what is wrong with corrupt bytes; never reads outside `bytes`, never writes outside `out`.
   virtual void decode_symbols(std::span<const std::byte> bytes, int alphabet, std::span<uint8_t> out) const;
-  // Expected size in bits, without coding.
+  // Expected size in bits, without coding. size_depends_on_symbols: it needs the histogram, not the number alone.
+  virtual bool size_depends_on_symbols() const { return false; }
   virtual double symbol_bits(const SymbolCount& count) const;
 
   // A set of positions in a rows x cols matrix.

@@ -18,14 +18,16 @@ namespace sage {
 struct PaperCount {
   double weight_bits = 0;   // nominal width times owned weights
   double scale_words = 0;   // 16-bit words the paper counts as scaling factors
+  double shared_scale_words = 0;  // those among them that do not grow with the number of rows
 };
 
-// Symbols a fitted quantizer will store, for rate estimates of threshold trials: how many of each (histogram may be empty:
-// then count symbols of equal probability).
+// Symbols of one plane a fitted quantizer will store, for rate estimates of threshold trials: how many of each. An empty histogram
+// means that the fit has not counted: where the size depends on it (Coder::size_depends_on_symbols), the engine codes and counts.
 struct SymbolCount {
   int alphabet = 2;
   int64_t count = 0;
   std::vector<int64_t> histogram;
+  Role role = Role::kCode;  // of the plane: says which coder writes it
 };
 
 // A quantizer whose parameters are chosen for one block. Parameters are already rounded to how they will be stored.
@@ -37,6 +39,9 @@ class FittedQuantizer {
   virtual PaperCount paper_count() const = 0;
   virtual std::vector<SymbolCount> symbol_counts() const = 0;
   virtual int64_t number_count() const = 0;  // real parameters stored
+  // Those among them that do not grow with the number of rows (one per column, per group, per matrix): a trial on a sample of the
+  // rows pays them once for all rows.
+  virtual int64_t shared_number_count() const { return 0; }
   // Called once before the first encode: makes room for the codes. Fits of trials are never coded.
   virtual void start_coding() = 0;
   // Codes the rectangle of the block that begins at (first_row, first_column) and has the shape of w: w holds its weights as they

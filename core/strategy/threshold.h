@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +44,8 @@ class ThresholdSearcher {
   virtual Cut::Unit unit() const { return Cut::Unit::kRatio; }
   // The objective this searcher minimises, for a finished trial; used to compare alternatives of a pipeline.
   virtual double objective(const TrialResult& r) const = 0;
+  // The limit it keeps, if it has one: the engine then checks what was found on a sample against all rows.
+  virtual std::optional<double> most_stored_bits() const { return std::nullopt; }
   // The cut whose groups define K while the search runs (the lower end), so that D(r) is continuous.
   virtual double lowest_ratio() const = 0;
   // True when search() calls trial at all; a plain fixed cut does not.

@@ -2,11 +2,18 @@
 #pragma once
 
 #include <memory>
+#include <vector>
 
 #include "core/strategy/context.h"
 #include "core/strategy/planes.h"
 
 namespace sage {
+
+// Squared errors of transformed weights as errors of the weights: ||W - What||^2 = sum_ij rows_i columns_j (W'_ij - What'_ij)^2.
+// Empty = all 1.
+struct ErrorFactors {
+  std::vector<double> rows, columns;
+};
 
 class FittedTransform {
  public:
@@ -15,6 +22,7 @@ class FittedTransform {
   // The Gram of the inputs the transformed matrix sees, in place: with W' = T(W) and x' so that W' x' = W x (up to a map of the
   // outputs that keeps squared norms row by row or is undone row by row), H' = sum x' x'^T. cols x cols, both triangles.
   virtual void apply_to_gram(View<float> gram, const Backend& backend) const = 0;
+  virtual ErrorFactors error_factors() const { return {}; }             // of an isometry, none
   virtual void emit(PlaneWriter& writer) const = 0;                     // everything the inverse needs
   virtual int64_t number_count() const = 0;                             // real parameters stored
   virtual double paper_scale_words() const { return 0; }

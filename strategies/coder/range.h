@@ -33,6 +33,7 @@ class RangeCoder final : public Coder {
   bool codes_positions() const override { return true; }
   std::vector<std::byte> encode_symbols(std::span<const uint8_t> symbols, int alphabet) const override;
   void decode_symbols(std::span<const std::byte> bytes, int alphabet, std::span<uint8_t> out) const override;
+  bool size_depends_on_symbols() const override { return true; }
   double symbol_bits(const SymbolCount& count) const override;
   std::vector<std::byte> encode_positions(const BitMask& mask) const override;
   BitMask decode_positions(std::span<const std::byte> bytes, int64_t rows, int64_t cols) const override;

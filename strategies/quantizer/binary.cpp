@@ -126,13 +126,20 @@ class FittedBinary final : public FittedQuantizer {
     if (index_.total() == 0) return {};
     const double words = p_.scale == BinaryScale::kRank1 ? static_cast<double>(index_.rows() + index_.cols())
                                                          : static_cast<double>(units_.count());
-    return {static_cast<double>(index_.total()), words * (p_.mean_shift ? 2 : 1)};
+    const double shared = p_.scale == BinaryScale::kRank1 ? static_cast<double>(index_.cols()) : units_.by_row() ? 0.0 : words;
+    const int per_unit = p_.mean_shift ? 2 : 1;
+    return {static_cast<double>(index_.total()), words * per_unit, shared * per_unit};
   }
-  std::vector<SymbolCount> symbol_counts() const override { return {{2, index_.total(), {}}}; }
+  std::vector<SymbolCount> symbol_counts() const override { return {{2, index_.total(), {}, Role::kSign}}; }
   int64_t number_count() const override {
     if (index_.total() == 0) return 0;
     if (p_.scale == BinaryScale::kRank1) return index_.rows_with_weights() + index_.cols();
     return (units_.by_row() ? index_.rows_with_weights() * units_.per_row() : units_.count()) * (p_.mean_shift ? 2 : 1);
+  }
+  int64_t shared_number_count() const override {
+    if (index_.total() == 0) return 0;
+    if (p_.scale == BinaryScale::kRank1) return index_.cols();
+    return units_.by_row() ? 0 : units_.count() * (p_.mean_shift ? 2 : 1);
   }
 
   void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }

@@ -97,11 +97,12 @@ class FittedMultibit final : public FittedQuantizer {
     const double n = static_cast<double>(index_.total());
     return {n * p_.bits, n > 0 ? static_cast<double>(index_.rows()) : 0.0};
   }
-  std::vector<SymbolCount> symbol_counts() const override { return {{2 * levels_, index_.total(), histogram_}}; }
+  std::vector<SymbolCount> symbol_counts() const override { return {{2 * levels_, index_.total(), histogram_, Role::kCode}}; }
   int64_t number_count() const override {
     const int64_t rows = index_.rows_with_weights();
-    return rows + (rows > 0 && p_.grid == MultibitGrid::kOffset ? 1 : 0);
+    return rows + shared_number_count();
   }
+  int64_t shared_number_count() const override { return index_.total() > 0 && p_.grid == MultibitGrid::kOffset ? 1 : 0; }
 
   void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }
   void encode(WeightView w, int64_t first_row, int64_t first, View<float> out) override {

@@ -46,7 +46,7 @@ class FittedPb final : public FittedQuantizer {
 
   double squared_error() const override { return squared_error_; }
   PaperCount paper_count() const override { return {static_cast<double>(index_.total()), 0}; }
-  std::vector<SymbolCount> symbol_counts() const override { return {{sign_alphabet(three_symbols(p_)), index_.total(), {}}}; }
+  std::vector<SymbolCount> symbol_counts() const override { return {{sign_alphabet(three_symbols(p_)), index_.total(), {}, Role::kSign}}; }
   int64_t number_count() const override { return index_.rows_with_weights() * (p_.method == PbMethod::kXnor ? 2 : 1); }
 
   void start_coding() override { symbols_.resize(static_cast<size_t>(index_.total())); }

@@ -46,7 +46,7 @@ class FittedResidual final : public FittedQuantizer {
   double squared_error() const override { return squared_error_; }
   PaperCount paper_count() const override { return {static_cast<double>(index_.total()) * p_.order, 0}; }
   std::vector<SymbolCount> symbol_counts() const override {
-    return std::vector<SymbolCount>(static_cast<size_t>(p_.order), {sign_alphabet(p_.keep_zero), index_.total(), {}});
+    return std::vector<SymbolCount>(static_cast<size_t>(p_.order), {sign_alphabet(p_.keep_zero), index_.total(), {}, Role::kSign});
   }
   int64_t number_count() const override { return used_count_ * (p_.order + means_per_unit(p_)); }
 

@@ -167,9 +167,9 @@ class FittedUniform final : public FittedQuantizer {
     return {static_cast<double>(index_.total()) * nominal_width(p_), words};
   }
   std::vector<SymbolCount> symbol_counts() const override {
-    std::vector<SymbolCount> out{{alphabet(p_), index_.total(), histogram_}};
+    std::vector<SymbolCount> out{{alphabet(p_), index_.total(), histogram_, Role::kCode}};
     if (stores_zero_codes(p_)) {
-      SymbolCount zeros{alphabet(p_), used_, std::vector<int64_t>(histogram_.size())};
+      SymbolCount zeros{alphabet(p_), used_, std::vector<int64_t>(histogram_.size()), Role::kOffset};
       for (const Grid& g : grids_)
         if (g.used) ++zeros.histogram[static_cast<size_t>(g.zero)];
       out.push_back(std::move(zeros));

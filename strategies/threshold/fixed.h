@@ -25,6 +25,7 @@ class FixedThreshold final : public ThresholdSearcher {
   SearchOutcome search(const SearchProblem& problem) const override;
   Cut::Unit unit() const override { return params_.sigmas ? Cut::Unit::kSigmas : Cut::Unit::kRatio; }
   double objective(const TrialResult& r) const override { return params_.value(r); }
+  std::optional<double> most_stored_bits() const override { return params_.most_stored_bits(); }
   double lowest_ratio() const override { return params_.sigmas.value_or(params_.ratio); }
   bool needs_trials() const override { return false; }
 

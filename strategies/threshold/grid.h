@@ -25,6 +25,7 @@ class GridThreshold final : public ThresholdSearcher {
 
   SearchOutcome search(const SearchProblem& problem) const override;
   double objective(const TrialResult& r) const override { return params_.value(r); }
+  std::optional<double> most_stored_bits() const override { return params_.most_stored_bits(); }
   double lowest_ratio() const override { return params_.lo; }
   bool needs_trials() const override { return true; }
 

@@ -12,7 +12,8 @@ namespace sage {
 //   error            D
 //   lagrangian       D + lambda * B, B = B_paper or B_stored (lambda_bits); lambda in units of D per bit
 //   rate_distortion  1/2 log2 D + B_stored: how many bits the trial lies above a Gaussian rate-distortion curve, up to a
-//   constant budget           D, subject to B_stored <= budget
+//                    constant
+//   budget           D, subject to B_stored <= budget
 // `error` is minimised by ever larger salient shares where the unsalient code is poor (one or two groups): it needs a cap, a
 // price or a budget. The budget is kept by a penalty: a trial over it scores D + 4 + 100 * excess, so that every trial within
 // the budget beats every trial over it (D of a sensible code is below 1), and a search outside is still led back inside.
@@ -25,6 +26,7 @@ struct Objective {
   std::optional<double> budget;  // stored bits per weight
 
   double value(const TrialResult& r) const;
+  std::optional<double> most_stored_bits() const { return objective == Kind::kBudget ? budget : std::nullopt; }
   // UserError when the kind needs a parameter that is absent.
   void check(const char* searcher) const;
 };

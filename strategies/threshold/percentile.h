@@ -26,6 +26,7 @@ class PercentileThreshold final : public ThresholdSearcher {
   SearchOutcome search(const SearchProblem& problem) const override;
   Cut::Unit unit() const override { return Cut::Unit::kPercentile; }
   double objective(const TrialResult& r) const override { return params_.value(r); }
+  std::optional<double> most_stored_bits() const override { return params_.most_stored_bits(); }
   double lowest_ratio() const override { return params_.low_frac; }
   bool needs_trials() const override { return false; }
 

@@ -105,6 +105,12 @@ class FittedScale final : public FittedTransform {
           x[j] /= s * columns_[static_cast<size_t>(j)];
     }
   }
+  ErrorFactors error_factors() const override {
+    ErrorFactors f;
+    for (const float s : rows_) f.rows.push_back(static_cast<double>(s) * s);
+    for (const float t : columns_) f.columns.push_back(static_cast<double>(t) * t);
+    return f;
+  }
   void emit(PlaneWriter& writer) const override {
     writer.numbers(kRows, Role::kTransform, rows_);
     if (!columns_.empty()) writer.numbers(kColumns, Role::kTransform, columns_);

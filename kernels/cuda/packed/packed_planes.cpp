@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstring>
 
-#include "core/pipeline/block_planner.h"
 #include "core/pipeline/group_labels.h"
 #include "core/pipeline/pipeline_config.h"
 #include "core/pipeline/plane_store.h"
