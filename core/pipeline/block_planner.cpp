@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/backend/memory.h"
+#include "core/pipeline/group_labels.h"
 
 namespace sage {
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/pipeline/group_labels.h"
+
 namespace sage {
 namespace {
 

@@ -8,6 +8,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
@@ -140,18 +141,20 @@ inline Coded code(const Quantizer& q, WeightView w, const SaliencyMask& mask, bo
   out.planes = PlaneWriter(numerics);
   fitted->emit(out.planes);
 
-  int64_t stored_numbers = 0, stored_symbols = 0, counted_symbols = 0;
+  int64_t stored_numbers = 0;
+  std::map<Role, int64_t> stored_symbols, counted_symbols;
   for (const auto& [name, p] : out.planes.number_planes())
     stored_numbers += static_cast<int64_t>(p.values.size());
   for (const auto& [name, p] : out.planes.symbol_planes())
-    stored_symbols += static_cast<int64_t>(p.symbols.size());
+    if (!p.symbols.empty()) stored_symbols[p.role] += static_cast<int64_t>(p.symbols.size());
   for (const SymbolCount& c : counts) {
-    counted_symbols += c.count;
+    if (c.count > 0) counted_symbols[c.role] += c.count;
     if (!c.histogram.empty()) {
       EXPECT_EQ(std::accumulate(c.histogram.begin(), c.histogram.end(), int64_t{0}), c.count);
     }
   }
   EXPECT_EQ(stored_numbers, numbers);
+  EXPECT_LE(fitted->shared_number_count(), numbers);
   EXPECT_EQ(stored_symbols, counted_symbols);
 
   expect_same_as_data(q, ctx, own, groups, threshold, encoded, out.planes);
