@@ -90,7 +90,8 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
   json report = json::object();
   for (const LinearSite& site : sites) {
     Trace trace(job.trace);
-    const LayerHessian* hessian = hessians.of(site);  // may run the model, whose blocks are spans of their own, and whose time is too
+    const LayerHessian* hessian =
+        hessians.of(site);  // may run the model, whose blocks are spans of their own, and whose time is too
     const double started = now_seconds();
     const Matrix w = job.source.load_linear(site.name);
     const auto span = job.backend.span(site.name);
@@ -109,8 +110,8 @@ void quantize_layer(const QuantizeModelJob& job, const std::vector<LinearSite>& 
     m.outcome = r.outcome;
     m.seconds = now_seconds() - started;
     report[site.name] = write_matrix_report(m);
-    log_debug("{}: D {:.5f}{}, {:.2f} s", m.name, m.relative_error, m.outcome.gram_loss ? fmt::format(", Gram loss {:.5f}", *m.outcome.gram_loss) : "",
-              m.seconds);
+    log_debug("{}: D {:.5f}{}, {:.2f} s", m.name, m.relative_error,
+              m.outcome.gram_loss ? fmt::format(", Gram loss {:.5f}", *m.outcome.gram_loss) : "", m.seconds);
     keep.push_back(std::move(r.packed));
     for (const StoredPlane& p : keep.back().planes) {
       DType dtype = DType::kU8;
@@ -278,7 +279,8 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   const double calibrated = pass ? pass->seconds() : 0;
   seconds.calibrate += calibrated;
   seconds.quantize += now_seconds() - started - calibrated;
-  write_file_atomically(folder.path() + "/" + kReportFile, json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump(1) + "\n");
+  write_file_atomically(folder.path() + "/" + kReportFile,
+                        json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump(1) + "\n");
   copy_side_files(job.source.folder(), folder.path());
   folder.commit();
   parts.clear();

@@ -17,13 +17,17 @@ void check_spelling(const std::string& text, const std::string& first) {
   for (const auto& [section, params] : experiment_parameters()) {
     keys.push_back(section);
     if (section == "experiment")
-      for (const ParamInfo& p : params) keys.push_back(p.name);
+      for (const ParamInfo& p : params)
+        keys.push_back(p.name);
   }
   if (std::find(keys.begin(), keys.end(), first) != keys.end() || !nearest_name(first, keys).empty()) return;
-  for (const PipelineSlot& s : pipeline_slots()) slots.push_back(s.path);
-  for (const ParamInfo& p : pipeline_parameters()) slots.push_back(p.name);
+  for (const PipelineSlot& s : pipeline_slots())
+    slots.push_back(s.path);
+  for (const ParamInfo& p : pipeline_parameters())
+    slots.push_back(p.name);
   if (const std::string near = nearest_name(first, slots); !near.empty())
-    throw UserError("--set {}: unknown key '{}'; expected one of the experiment or of its pipeline; did you mean '{}'?", text, first, near);
+    throw UserError("--set {}: unknown key '{}'; expected one of the experiment or of its pipeline; did you mean '{}'?", text,
+                    first, near);
 }
 
 }  // namespace
@@ -54,9 +58,11 @@ void add_experiment_options(po::options_description& o) {
       "model", po::value<std::string>(), "Hugging Face model directory; default: the fetched default model")(
       "set", po::value<std::vector<std::string>>()->composing(), "override, e.g. pipeline.quantizer.bits=3; repeatable")(
       "text", po::value<std::string>(), "text to evaluate on: a name (default, wikitext2) or a file")(
-      "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(), "windows to score; 0 = the whole text")(
-      "kl", "also the divergence from the full-precision model; --text, --protocol, --windows and --kl change every entry of the experiment's eval")(
-      "seed", po::value<int64_t>(), "random seed")(
+      "protocol", po::value<std::string>(), "gptq-2048 or llamacpp-512")("windows", po::value<int64_t>(),
+                                                                         "windows to score; 0 = the whole text")(
+      "kl",
+      "also the divergence from the full-precision model; --text, --protocol, --windows and --kl change every entry of the "
+      "experiment's eval")("seed", po::value<int64_t>(), "random seed")(
       "store", po::value<std::string>(), "folder of run records; default: $SAGEPTQ_STORE or results/store")(
       "format", po::value<std::string>()->default_value("table"), "table, json, csv, md or latex");
   add_device_option(o);
@@ -77,7 +83,8 @@ Protocol protocol_option(const po::variables_map& m) { return find_protocol(m["p
 
 int64_t windows_option(const po::variables_map& m) {
   const int64_t windows = m["windows"].as<int64_t>();
-  if (windows < 0) throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", windows);
+  if (windows < 0)
+    throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", windows);
   return windows;
 }
 

@@ -34,7 +34,8 @@ Verb run_verb() {
     Experiment e = resolve_experiment(m["experiment"].as<std::string>(), overrides, program.registries);
     std::vector<std::string> notes;
     override_evaluations(e, evaluation_overrides(m), notes);
-    for (const std::string& note : notes) log_info("note: {}", note);
+    for (const std::string& note : notes)
+      log_info("note: {}", note);
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
     const std::string out = m.count("output") > 0 ? m["output"].as<std::string>() : "";
     Runner runner(program.registries, runner_options(program, m));

@@ -28,7 +28,8 @@ Verb sweep_verb() {
     const Expansion expansion =
         expand(m["experiment"].as<std::string>(), experiment_overrides(m), program.registries, evaluation_overrides(m));
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
-    for (const std::string& note : expansion.notes) log_info("note: {}", note);
+    for (const std::string& note : expansion.notes)
+      log_info("note: {}", note);
     Runner runner(program.registries, runner_options(program, m));
     if (m.count("dry-run") > 0) {
       if (format == TableFormat::kText)

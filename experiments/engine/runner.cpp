@@ -243,8 +243,8 @@ RunResult Runner::run(const Experiment& e, const std::string& packed) {
     record.numerics = factory.numerics() == Numerics::kPacked ? "packed" : "reference";
     const std::unique_ptr<CalibrationJob> calibration = calibration_of(e);
     const PackedReport report = clock.run("quantize", [&] {
-      return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), folder, result.key, e.trace,
-                             [&e](const std::string& name) { return e.selects(name); },
+      return quantize_model({source, factory, registries_, *backend_, static_cast<uint64_t>(e.seed), folder, result.key,
+                             e.trace, [&e](const std::string& name) { return e.selects(name); },
                              [&](const MatrixReport& m, const Trace& trace) {
                                for (const auto& [name, a] : trace.arrays())
                                  record.trace.push_back({m.name, name, {a.shape.begin(), a.shape.end()}, a.values});

@@ -60,8 +60,10 @@ SweepOutcome run_sweep(const Expansion& expansion, Runner& runner, const SweepOp
           break;
         }
       const std::string share = matrices_quantized(r.record);
-      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, {}quantized in {:.1f} s, evaluated in {:.1f} s", head, r.reused ? "stored already: " : "", ppl,
-               r.record.storage.paper_bits, r.record.storage.stored_bits, share.empty() ? "" : fmt::format("{} matrices ", share), seconds_of(r.record, "quantize"), seconds_of(r.record, "evaluate"));
+      log_info("{}: {}perplexity {:.4g}, {:.3f} paper bits, {:.3f} stored bits, {}quantized in {:.1f} s, evaluated in {:.1f} s",
+               head, r.reused ? "stored already: " : "", ppl, r.record.storage.paper_bits, r.record.storage.stored_bits,
+               share.empty() ? "" : fmt::format("{} matrices ", share), seconds_of(r.record, "quantize"),
+               seconds_of(r.record, "evaluate"));
       out.records.push_back(std::move(r.record));
     } catch (const Error& e) {
       // What is missing or misspelt is missing for every point; only failures of the run itself are the point's own.
@@ -133,10 +135,13 @@ Table plan_sweep(const Expansion& expansion, Runner& runner) {
     ++seen;
     const StorageSummary& storage = run.record.storage;
     const double weights = static_cast<double>(storage.linear_weights);
-    // Records of schema 1 count quantized weights alone, and of a resumed run the last process's seconds: less than its matrices took.
-    const double quantized = static_cast<double>(storage.quantized_weights > 0 ? storage.quantized_weights : storage.linear_weights);
+    // Records of schema 1 count quantized weights alone, and of a resumed run the last process's seconds: less than its
+    // matrices took.
+    const double quantized =
+        static_cast<double>(storage.quantized_weights > 0 ? storage.quantized_weights : storage.linear_weights);
     double of_matrices = 0;
-    for (const MatrixRow& m : run.record.matrices) of_matrices += m.seconds;
+    for (const MatrixRow& m : run.record.matrices)
+      of_matrices += m.seconds;
     const bool whole = seconds_of(run.record, "quantize") + seconds_of(run.record, "calibrate") >= 0.99 * of_matrices;
     if (!run.record.full_precision && whole) quantize.add(quantized, seconds_of(run.record, "quantize"));
     double tokens = 0;
