@@ -365,9 +365,11 @@ std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<L
     if (bits_leave_layers_out(*row.record)) partly += (partly.empty() ? "" : ", ") + row.label;
     if (row.record->resumed) resumed += (resumed.empty() ? "" : ", ") + row.label;
   }
-  if (!partly.empty()) notes += fmt::format("Bits are over the quantized matrices alone, by an earlier version, in: {}.\n", partly);
+  if (!partly.empty())
+    notes += fmt::format("Bits are over the quantized matrices alone, by an earlier version, in: {}.\n", partly);
   if (!resumed.empty())
-    notes += fmt::format("Seconds are sums over the processes that worked on it, without what a stopped one did not finish, in: {}.\n", resumed);
+    notes += fmt::format(
+        "Seconds are sums over the processes that worked on it, without what a stopped one did not finish, in: {}.\n", resumed);
 
   size_t complete = 0, all = 0, pending = 0;
   for (const SelectedRun& run : runs) {

@@ -29,10 +29,13 @@ Protocol find_protocol(const std::string& name, const std::string& what) {
   const bool number = error == std::errc{} && end == length.data() + length.size() && length[0] != '0';
   if ((kind != "gptq" && kind != "llamacpp") || !number || p.window < kShortest || p.window > kLongest) {
     std::string near = nearest_name(kind, {"gptq", "llamacpp"});
-    if (!near.empty()) near += fmt::format("-{}", number && p.window >= kShortest && p.window <= kLongest ? p.window : near == "gptq" ? 2048 : 512);
+    if (!near.empty())
+      near += fmt::format("-{}", number && p.window >= kShortest && p.window <= kLongest ? p.window
+                                 : near == "gptq"                                        ? 2048
+                                                                                         : 512);
     throw UserError(
-        "{} \"{}\": not known; expected gptq-2048, llamacpp-512, or either with another window of {} to {} tokens; {}",
-        what, name, kShortest, kLongest, near.empty() ? "check the spelling" : fmt::format("did you mean '{}'?", near));
+        "{} \"{}\": not known; expected gptq-2048, llamacpp-512, or either with another window of {} to {} tokens; {}", what,
+        name, kShortest, kLongest, near.empty() ? "check the spelling" : fmt::format("did you mean '{}'?", near));
   }
   p.stride = p.window;
   if (kind == "llamacpp") {

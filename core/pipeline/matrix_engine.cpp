@@ -240,7 +240,8 @@ MatrixResult quantize_matrix(const PipelineFactory& factory, const MatrixJob& jo
   const double n = static_cast<double>(w.size());
   result.relative_error = stats.moments.sq_sum > 0 ? backend.squared_distance(w, decoded.view()) / stats.moments.sq_sum : 0;
   if (job.hessian != nullptr && job.hessian->gram().rows == w.cols)
-    if (const std::optional<double> loss = gram_loss(w, decoded.view(), job.hessian->gram(), backend)) trace.scalar("gram_loss", *loss);
+    if (const std::optional<double> loss = gram_loss(w, decoded.view(), job.hessian->gram(), backend))
+      trace.scalar("gram_loss", *loss);
   result.dequantized = std::move(decoded);
   result.salient_ratio = static_cast<double>(coder.mask().count()) / n;
   result.groups = coder.groups();

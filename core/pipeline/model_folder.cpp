@@ -54,8 +54,13 @@ void each_figure(Outcome& o, F use) {
 }  // namespace
 
 nlohmann::json write_matrix_report(const MatrixReport& m) {
-  nlohmann::json j = {{"relative_error", m.relative_error}, {"salient_ratio", m.salient_ratio}, {"groups", m.groups}, {"alternative", m.alternative},
-          {"paper_weight_bits", m.storage.paper_weight_bits}, {"paper_scaling_bits", m.storage.paper_scaling_bits}, {"seconds", m.seconds}};
+  nlohmann::json j = {{"relative_error", m.relative_error},
+                      {"salient_ratio", m.salient_ratio},
+                      {"groups", m.groups},
+                      {"alternative", m.alternative},
+                      {"paper_weight_bits", m.storage.paper_weight_bits},
+                      {"paper_scaling_bits", m.storage.paper_scaling_bits},
+                      {"seconds", m.seconds}};
   each_figure(m.outcome, [&](const char* name, const auto& figure) {
     if (figure) j[name] = *figure;
   });
@@ -91,10 +96,13 @@ QuantizeSeconds read_seconds(const nlohmann::json& report) {
       out.calibrate = it->at("calibrate").get<double>();
       out.resumed = it->at("resumed").get<bool>();
     } else if (const auto matrices = report.find("matrices"); matrices != report.end()) {
-      for (const auto& m : *matrices) out.quantize += m.at("seconds").get<double>();
+      for (const auto& m : *matrices)
+        out.quantize += m.at("seconds").get<double>();
     }
   } catch (const nlohmann::json::exception& e) {
-    throw ResourceError("{}: its seconds cannot be read ({}); expected the numbers quantization left; the packed directory is damaged", kReportFile, e.what());
+    throw ResourceError(
+        "{}: its seconds cannot be read ({}); expected the numbers quantization left; the packed directory is damaged",
+        kReportFile, e.what());
   }
   return out;
 }

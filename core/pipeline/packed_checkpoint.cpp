@@ -48,7 +48,8 @@ std::string stem_of(const std::string& tensor) {
 
 double total(const std::vector<MatrixReport>& matrices, double (*value)(const MatrixReport&)) {
   double sum = 0;
-  for (const MatrixReport& m : matrices) sum += value(m) * static_cast<double>(m.storage.weights);
+  for (const MatrixReport& m : matrices)
+    sum += value(m) * static_cast<double>(m.storage.weights);
   return sum;
 }
 double per_weight(double sum, int64_t weights) { return weights > 0 ? sum / static_cast<double>(weights) : 0; }
@@ -68,11 +69,13 @@ std::map<Role, uint64_t> PackedReport::roles() const {
 }
 double PackedReport::stored_bits() const {
   uint64_t bytes = left_out_bytes;
-  for (const MatrixReport& m : matrices) bytes += m.storage.total_bytes();
+  for (const MatrixReport& m : matrices)
+    bytes += m.storage.total_bytes();
   return per_weight(8.0 * static_cast<double>(bytes), linear_weights());
 }
 double PackedReport::paper_weight_bits() const {
-  return per_weight(total(matrices, [](const MatrixReport& m) { return m.storage.paper_weight_bits; }) + 8.0 * static_cast<double>(left_out_bytes),
+  return per_weight(total(matrices, [](const MatrixReport& m) { return m.storage.paper_weight_bits; }) +
+                        8.0 * static_cast<double>(left_out_bytes),
                     linear_weights());
 }
 double PackedReport::paper_scaling_bits() const {

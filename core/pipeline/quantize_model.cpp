@@ -152,7 +152,8 @@ QuantizeSeconds quantize_layer(const QuantizeModelJob& job, const std::vector<Li
   const auto quantize = [&](const LinearSite& site) {
     stop_here("quantize", fmt::format("what was finished before {} is kept in {}", site.name, work));
     Trace trace(job.trace);
-    const LayerHessian* hessian = hessians.of(site);  // may run the model, whose blocks are spans of their own, and whose time is too
+    const LayerHessian* hessian =
+        hessians.of(site);  // may run the model, whose blocks are spans of their own, and whose time is too
     const double started = now_seconds();
     const Matrix w = job.source.load_linear(site.name);
     const auto span = job.backend.span(site.name);
@@ -357,7 +358,8 @@ PackedReport quantize_model(const QuantizeModelJob& job) {
   const double calibrated = pass ? pass->seconds() : 0;
   seconds.calibrate += calibrated;
   seconds.quantize += now_seconds() - started - calibrated;
-  write_file_atomically(folder.path() + "/" + kReportFile, json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump(1) + "\n");
+  write_file_atomically(folder.path() + "/" + kReportFile,
+                        json{{"matrices", report}, {"seconds", write_seconds(seconds)}}.dump(1) + "\n");
   copy_side_files(job.source.folder(), folder.path());
   folder.commit();
   parts.clear();

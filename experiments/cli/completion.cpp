@@ -90,7 +90,8 @@ Names arguments(const Program& program, const std::vector<Verb>& verbs, const st
   } else if (verb == "describe") {
     out = component_names(program.registries);
     append(out, preset_names());
-    for (const auto& section : experiment_parameters()) out.push_back(section.first);
+    for (const auto& section : experiment_parameters())
+      out.push_back(section.first);
   } else if (verb == "run" || verb == "sweep" || verb == "check") {
     out = preset_names();
   }

@@ -36,17 +36,20 @@ void print_pipeline(const Registries& registries) {
 }
 
 void print_experiment() {
-  fmt::print("experiment\n  A YAML file: these keys, the sections below, `extends` (a preset or a file, or a list of them) and `sweep`.\n");
+  fmt::print(
+      "experiment\n  A YAML file: these keys, the sections below, `extends` (a preset or a file, or a list of them) and "
+      "`sweep`.\n");
   for (const auto& [section, params] : experiment_parameters()) {
     if (section == "pipeline") continue;
     if (section != "experiment") fmt::print("\n{}{}\n", section, section == "eval" ? ": a list; each entry has" : "");
     fmt::print("\n{}", parameter_table(params).render(TableFormat::kText));
   }
-  fmt::print("\npipeline: see `sageptq describe pipeline`.\n\n"
-             "Patterns of include and exclude are {}. A linear layer is quantized if one of include matches it and none of\n"
-             "exclude; embeddings, output head, norms and biases never are. Layers left as they are count in stored and paper bits with\n"
-             "the bits they are stored in.\n",
-             kPatternLanguage);
+  fmt::print(
+      "\npipeline: see `sageptq describe pipeline`.\n\n"
+      "Patterns of include and exclude are {}.\n"
+      "A linear layer is quantized if one of include matches it and none of exclude; embeddings, output head, norms and\n"
+      "biases never are. Layers left as they are count in stored and paper bits with the bits they are stored in.\n",
+      kPatternLanguage);
 }
 
 bool describe(const Registries& registries, const std::string& name) {
@@ -73,8 +76,10 @@ bool describe(const Registries& registries, const std::string& name) {
   for (const auto& [section, params] : experiment_parameters())
     if (section == name && section != "pipeline") {
       next();
-      if (section == "experiment") print_experiment();
-      else fmt::print("{}\n\n{}", section, parameter_table(params).render(TableFormat::kText));
+      if (section == "experiment")
+        print_experiment();
+      else
+        fmt::print("{}\n\n{}", section, parameter_table(params).render(TableFormat::kText));
     }
   const std::vector<std::string> kinds = catalogue_kinds(registries);
   if (!found && std::find(kinds.begin(), kinds.end(), name) != kinds.end()) {
@@ -102,7 +107,8 @@ Verb describe_verb() {
     const std::string name = m["name"].as<std::string>();
     if (describe(program.registries, name)) return ExitCode::kDone;
     std::vector<std::string> names;
-    for (const auto& section : experiment_parameters()) names.push_back(section.first);
+    for (const auto& section : experiment_parameters())
+      names.push_back(section.first);
     for (const ComponentInfo& c : program.registries.all())
       names.push_back(c.name);
     for (const PresetInfo& p : list_presets())

@@ -94,9 +94,12 @@ Verb inspect_verb() {
     row("other unquantized tensors", r.unquantized_bytes - r.left_out_bytes);
     row("metadata", r.metadata_bytes);
     row("file", r.file_bytes);
-    t.set_caption(fmt::format("{}: {:.3f} paper bits, {:.3f} stored bits per linear weight; {:.3f} bits per weight of the whole model; D {:.4g}{}", folder, r.paper_bits(),
-                              r.stored_bits(), r.whole_model_bits(), r.relative_error(),
-                              r.left_out_matrices > 0 ? fmt::format("; {} of {} matrices quantized, D of these", r.matrices.size(), r.linear_matrices()) : ""));
+    t.set_caption(fmt::format(
+        "{}: {:.3f} paper bits, {:.3f} stored bits per linear weight; {:.3f} bits per weight of the whole model; D {:.4g}{}",
+        folder, r.paper_bits(), r.stored_bits(), r.whole_model_bits(), r.relative_error(),
+        r.left_out_matrices > 0
+            ? fmt::format("; {} of {} matrices quantized, D of these", r.matrices.size(), r.linear_matrices())
+            : ""));
     fmt::print("{}", t.render(format));
     return ExitCode::kDone;
   };

@@ -153,11 +153,17 @@ Verb matrix_verb() {
       columns.push_back({"Gram loss", true, 5});
       row.push_back(*r.outcome.gram_loss);
     }
-    for (const Table::Column& c : std::initializer_list<Table::Column>{{"paper bits", true}, {"stored bits", true}, {"excess stored", true}, {"salient %", true, 2}, {"groups", true, 0}, {"seconds", true}})
+    for (const Table::Column& c : std::initializer_list<Table::Column>{{"paper bits", true},
+                                                                       {"stored bits", true},
+                                                                       {"excess stored", true},
+                                                                       {"salient %", true, 2},
+                                                                       {"groups", true, 0},
+                                                                       {"seconds", true}})
       columns.push_back(c);
-    for (const Table::Cell& c : std::initializer_list<Table::Cell>{r.storage.paper_bits(), r.storage.stored_bits(),
-                                                                   std::isfinite(audit) ? Table::Cell(r.storage.stored_bits() - audit) : Table::Cell(),
-                                                                   100 * r.salient_ratio, static_cast<double>(r.groups), r.seconds})
+    for (const Table::Cell& c :
+         std::initializer_list<Table::Cell>{r.storage.paper_bits(), r.storage.stored_bits(),
+                                            std::isfinite(audit) ? Table::Cell(r.storage.stored_bits() - audit) : Table::Cell(),
+                                            100 * r.salient_ratio, static_cast<double>(r.groups), r.seconds})
       row.push_back(c);
     Table t(columns);
     t.add_row(std::move(row));

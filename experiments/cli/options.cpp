@@ -18,13 +18,17 @@ void check_spelling(const std::string& text, const std::string& first) {
   for (const auto& [section, params] : experiment_parameters()) {
     keys.push_back(section);
     if (section == "experiment")
-      for (const ParamInfo& p : params) keys.push_back(p.name);
+      for (const ParamInfo& p : params)
+        keys.push_back(p.name);
   }
   if (std::find(keys.begin(), keys.end(), first) != keys.end() || !nearest_name(first, keys).empty()) return;
-  for (const PipelineSlot& s : pipeline_slots()) slots.push_back(s.path);
-  for (const ParamInfo& p : pipeline_parameters()) slots.push_back(p.name);
+  for (const PipelineSlot& s : pipeline_slots())
+    slots.push_back(s.path);
+  for (const ParamInfo& p : pipeline_parameters())
+    slots.push_back(p.name);
   if (const std::string near = nearest_name(first, slots); !near.empty())
-    throw UserError("--set {}: unknown key '{}'; expected one of the experiment or of its pipeline; did you mean '{}'?", text, first, near);
+    throw UserError("--set {}: unknown key '{}'; expected one of the experiment or of its pipeline; did you mean '{}'?", text,
+                    first, near);
 }
 
 }  // namespace
@@ -109,7 +113,8 @@ Protocol protocol_option(const po::variables_map& m) { return find_protocol(m["p
 
 int64_t windows_option(const po::variables_map& m) {
   const int64_t windows = m["windows"].as<int64_t>();
-  if (windows < 0) throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", windows);
+  if (windows < 0)
+    throw UserError("--windows: found {}; expected at least 0 (0 = all of the text); e.g. --windows 16", windows);
   return windows;
 }
 

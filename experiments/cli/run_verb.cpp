@@ -32,7 +32,8 @@ Verb run_verb() {
     Experiment e = resolve_experiment(m["experiment"].as<std::string>(), run_overrides(m), program.registries);
     std::vector<std::string> notes;
     override_evaluations(e, evaluation_overrides(m), notes);
-    for (const std::string& note : notes) log_info("note: {}", note);
+    for (const std::string& note : notes)
+      log_info("note: {}", note);
     const TableFormat format = parse_table_format(m["format"].as<std::string>());
     const RunRequest request = run_request(m);
     const StopOnSignals stop_on_signals;

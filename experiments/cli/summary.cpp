@@ -26,9 +26,11 @@ const MetricRow* find_metric(const RunRecord& record, const std::string& metric)
 }
 
 void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
-  std::vector<Table::Column> columns = {{"run"}, {"perplexity", true, 2}, {"KL", true, 4}, {"top-1 %", true, 1}, {"D", true, 4}, {"paper bits", true},
-                                        {"stored bits", true}, {"whole-model bits", true}};
-  const bool partial = std::any_of(records.begin(), records.end(), [](const RunRecord& r) { return !matrices_quantized(r).empty(); });
+  std::vector<Table::Column> columns = {
+      {"run"},        {"perplexity", true, 2}, {"KL", true, 4},       {"top-1 %", true, 1},
+      {"D", true, 4}, {"paper bits", true},    {"stored bits", true}, {"whole-model bits", true}};
+  const bool partial =
+      std::any_of(records.begin(), records.end(), [](const RunRecord& r) { return !matrices_quantized(r).empty(); });
   if (partial) columns.push_back({"matrices quantized"});
   columns.push_back({"seconds", true, 1});
   Table t(columns);
@@ -46,9 +48,10 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
     }
     for (const StageRow& s : r.timing) seconds += s.seconds;
     const MetricRow* top1 = find_metric(r, kMetricTop1);
-    for (Table::Cell c : {metric_cell(r, kMetricPerplexity), metric_cell(r, kMetricKl), top1 == nullptr ? Table::Cell() : Table::Cell(100 * top1->value),
-                          weights > 0 ? Table::Cell(d / weights) : Table::Cell(0.0), cell(r.storage.paper_bits), cell(r.storage.stored_bits),
-                          cell(r.storage.whole_model_bits)})
+    for (Table::Cell c : {metric_cell(r, kMetricPerplexity), metric_cell(r, kMetricKl),
+                          top1 == nullptr ? Table::Cell() : Table::Cell(100 * top1->value),
+                          weights > 0 ? Table::Cell(d / weights) : Table::Cell(0.0), cell(r.storage.paper_bits),
+                          cell(r.storage.stored_bits), cell(r.storage.whole_model_bits)})
       row.push_back(std::move(c));
     if (partial) row.push_back(matrices_quantized(r).empty() ? Table::Cell() : Table::Cell(matrices_quantized(r)));
     row.push_back(seconds);
@@ -73,7 +76,8 @@ void print_runs(const std::vector<RunRecord>& records, TableFormat format) {
 }
 
 void print_packed(const PackedReport& r, const std::string& folder, TableFormat format) {
-  std::vector<Table::Column> columns = {{"packed directory"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true}};
+  std::vector<Table::Column> columns = {
+      {"packed directory"}, {"D", true, 5}, {"paper bits", true}, {"stored bits", true}, {"whole-model bits", true}};
   std::vector<Table::Cell> row = {folder, cell(r.relative_error()), r.paper_bits(), r.stored_bits(), r.whole_model_bits()};
   if (r.left_out_matrices > 0) {
     columns.push_back({"matrices quantized"});

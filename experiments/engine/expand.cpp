@@ -387,8 +387,9 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries, c
     p.key = canonical_json(key);
     p.label = p.experiment.label;
     if (const auto [it, fresh] = seen.emplace(p.key, p.label); !fresh) {
-      out.notes.push_back(p.label == it->second ? fmt::format("two points called '{}' are the same experiment, which runs once", p.label)
-                                                : fmt::format("'{}' is the same experiment as '{}' and runs once", p.label, it->second));
+      out.notes.push_back(p.label == it->second
+                              ? fmt::format("two points called '{}' are the same experiment, which runs once", p.label)
+                              : fmt::format("'{}' is the same experiment as '{}' and runs once", p.label, it->second));
       continue;
     }
     if (const int n = ++labels[p.label]; n > 1) {
@@ -400,7 +401,8 @@ Expansion expand(const LoadedExperiment& loaded, const Registries& registries, c
   }
   const bool alike = std::all_of(changed.begin(), changed.end(), [&](const auto& c) { return c.second == changed[0].second; });
   for (const auto& [label, changes] : changed) {
-    for (const std::string& change : changes) out.notes.push_back(alike ? change : fmt::format("'{}': {}", label, change));
+    for (const std::string& change : changes)
+      out.notes.push_back(alike ? change : fmt::format("'{}': {}", label, change));
     if (alike) break;
   }
   out.name = out.points.front().experiment.name;

@@ -37,7 +37,8 @@ Schema<TopLevel> top_schema() {
       .add("label", &TopLevel::label, "What tables call it; default: the name.")
       .add("about", &TopLevel::about, "One sentence on what it is for.")
       .add("seed", &TopLevel::seed, range(int64_t{0}, std::numeric_limits<int64_t>::max()), "Seed of every random stream.")
-      .add("include", &TopLevel::include, "Linear layers to quantize, by glob on their full names; each pattern must match one.")
+      .add("include", &TopLevel::include,
+           "Linear layers to quantize, by glob on their full names; each pattern must match one.")
       .add("exclude", &TopLevel::exclude, "Of those, the ones to leave as they are, likewise: ['*down_proj*'].")
       .add("trace", &TopLevel::trace, "Keep what components report about their choices, and the timeline of a device.")
       .add("keep_packed", &TopLevel::keep_packed, "Keep the packed checkpoint beside the run's record.");

@@ -277,10 +277,13 @@ Table plan_sweep(const Expansion& expansion, Runner& runner) {
     ++seen;
     const StorageSummary& storage = run.record.storage;
     const double weights = static_cast<double>(storage.linear_weights);
-    // Records of schema 1 count quantized weights alone, and of a resumed run the last process's seconds: less than its matrices took.
-    const double quantized = static_cast<double>(storage.quantized_weights > 0 ? storage.quantized_weights : storage.linear_weights);
+    // Records of schema 1 count quantized weights alone, and of a resumed run the last process's seconds: less than its
+    // matrices took.
+    const double quantized =
+        static_cast<double>(storage.quantized_weights > 0 ? storage.quantized_weights : storage.linear_weights);
     double of_matrices = 0;
-    for (const MatrixRow& m : run.record.matrices) of_matrices += m.seconds;
+    for (const MatrixRow& m : run.record.matrices)
+      of_matrices += m.seconds;
     const bool whole = seconds_of(run.record, "quantize") + seconds_of(run.record, "calibrate") >= 0.99 * of_matrices;
     if (!run.record.full_precision && whole) quantize.add(quantized, seconds_of(run.record, "quantize"));
     double tokens = 0;

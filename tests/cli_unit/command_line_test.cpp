@@ -24,7 +24,8 @@ Verb toy() {
   v.synopsis = "FILE [--device NAME] [--dry-run]";
   v.declare = [](po::options_description& o, po::positional_options_description& p) {
     o.add_options()("file", po::value<std::string>()->required(), "a file")("device,d", po::value<std::string>(), "a device")(
-        "count", po::value<int>(), "a number")("seed", po::value<uint64_t>(), "a number")("share", po::value<double>(), "a number")("set", po::value<std::vector<std::string>>()->composing(), "a.b=v")(
+        "count", po::value<int>(), "a number")("seed", po::value<uint64_t>(), "a number")(
+        "share", po::value<double>(), "a number")("set", po::value<std::vector<std::string>>()->composing(), "a.b=v")(
         "dry-run", "do nothing")("method", po::value<std::string>(), "a preset");
     p.add("file", 1);
   };
@@ -82,7 +83,8 @@ TEST_F(CommandLine, RunsAVerbAndKeepsArgv) {
 TEST_F(CommandLine, NoGuessing) {
   EXPECT_EQ(run({"toy", "f", "--dry"}), 2);
   EXPECT_EQ(err_,
-            "sageptq: toy: unknown option '--dry'; expected one of: --device, -d, --count, --seed, --share, --set, --dry-run, --method, --help, "
+            "sageptq: toy: unknown option '--dry'; expected one of: --device, -d, --count, --seed, --share, --set, --dry-run, "
+            "--method, --help, "
             "-h; see "
             "`sageptq help toy`\n");
   EXPECT_EQ(run({"toy", "f", "--dry-rnu"}), 2);
@@ -221,7 +223,8 @@ TEST_F(CommandLine, DescribeShowsParametersAndPresets) {
   EXPECT_EQ(run({"describe", "eval"}), 0);
   EXPECT_TRUE(has(out_, "windows"));
   EXPECT_EQ(run({"describe", "experiment"}), 0);
-  for (const char* key : {"seed", "include", "exclude", "trace", "keep_packed", "eval: a list", "calibration", "glob on full names", "*down_proj*"})
+  for (const char* key : {"seed", "include", "exclude", "trace", "keep_packed", "eval: a list", "calibration",
+                          "glob on full names", "*down_proj*"})
     EXPECT_TRUE(has(out_, key)) << key << "\n" << out_;
   EXPECT_EQ(run({"describe", "calibraton"}), 2);
   EXPECT_TRUE(has(err_, "did you mean 'calibration'?")) << err_;

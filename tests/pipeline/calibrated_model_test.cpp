@@ -131,11 +131,13 @@ TEST_P(CalibratedModel, ResumesToTheSameBytes) {
   }
 }
 
-// Seconds, outcomes and losses of a resumed run are those of all processes; here what the first half took is kept beside its layers.
+// Seconds, outcomes and losses of a resumed run are those of all processes; here what the first half took is kept beside its
+// layers.
 TEST_P(CalibratedModel, KeepsSecondsAndOutcomesOverInterruptions) {
   const auto of_matrices = [](const PackedReport& r) {
     double sum = 0;
-    for (const MatrixReport& m : r.matrices) sum += m.seconds;
+    for (const MatrixReport& m : r.matrices)
+      sum += m.seconds;
     return sum;
   };
   std::map<std::string, MatrixOutcome> whole;

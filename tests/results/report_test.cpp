@@ -250,13 +250,15 @@ TEST(Report, SaysHowManyMatricesWereQuantized) {
   const Table t = make_report(selected(runs), default_table_spec());
   const size_t at = column(t, "matrices quantized");
   EXPECT_EQ(*t.rows()[2][at].text, "3 of 7");
-  for (const size_t whole : {0, 1, 3}) EXPECT_FALSE(t.rows()[whole][at].text) << whole;
+  for (const size_t whole : {0, 1, 3})
+    EXPECT_FALSE(t.rows()[whole][at].text) << whole;
   EXPECT_FALSE(contains(t.caption(), "quantized matrices alone"));
   // A record of the first schema that left layers out has bits of another meaning.
   runs[3].config = {{"exclude[0]", "*down_proj*", "x.yaml:2:1"}, {"include[0]", "*", "default"}};
   const Table old = make_report(selected(runs), default_table_spec());
   EXPECT_EQ(*old.rows()[3][column(old, "matrices quantized")].text, "2 of ?");
-  EXPECT_TRUE(contains(old.caption(), "Bits are over the quantized matrices alone, by an earlier version, in: sage_honest.")) << old.caption();
+  EXPECT_TRUE(contains(old.caption(), "Bits are over the quantized matrices alone, by an earlier version, in: sage_honest."))
+      << old.caption();
   EXPECT_EQ(*make_report(selected({runs[2]}), default_table_spec()).rows()[0].back().text, std::string(10, 'c'));
 }
 
@@ -269,11 +271,16 @@ TEST(Report, ShowsWhatIsKnownOfCalibratedMatrices) {
   m[0].dead_columns = 2, m[1].dead_columns = 5;
   m[0].threshold_cut = 0.01, m[1].threshold_cut = 0.05;
   m[0].groups = 2, m[1].groups = 4;
-  const Table t = make_report(selected(runs), read_table_spec(std::string(SAGE_TEST_DATA) + "/../../analysis/tables/audit.yaml"));
+  const Table t =
+      make_report(selected(runs), read_table_spec(std::string(SAGE_TEST_DATA) + "/../../analysis/tables/audit.yaml"));
   const auto row = std::find_if(t.rows().begin(), t.rows().end(), [](const auto& r) { return *r[0].text == "sage_honest"; });
   ASSERT_NE(row, t.rows().end());
-  for (const auto& [name, value] : std::map<std::string, double>{
-           {"Gram loss", 0.03}, {"largest damping", 0.1}, {"damping retries", 1}, {"dead columns", 7}, {"cut", 0.02}, {"K", 2.5}})
+  for (const auto& [name, value] : std::map<std::string, double>{{"Gram loss", 0.03},
+                                                                 {"largest damping", 0.1},
+                                                                 {"damping retries", 1},
+                                                                 {"dead columns", 7},
+                                                                 {"cut", 0.02},
+                                                                 {"K", 2.5}})
     EXPECT_NEAR(*(*row)[column(t, name)].value, value, 1e-12) << name;
   EXPECT_TRUE(has(make_report(selected(runs), default_table_spec()), "Gram loss"));
   EXPECT_FALSE(has(make_report(selected(sample_sweep()), default_table_spec()), "Gram loss"));

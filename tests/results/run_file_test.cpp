@@ -78,8 +78,9 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
     EXPECT_EQ(a.metrics[i].protocol, b.metrics[i].protocol);
   }
   const StorageSummary &s = a.storage, &t = b.storage;
-  for (uint64_t StorageSummary::*field : {&StorageSummary::linear_weights, &StorageSummary::quantized_weights, &StorageSummary::linear_matrices,
-                                          &StorageSummary::quantized_matrices, &StorageSummary::left_out_bytes})
+  for (uint64_t StorageSummary::*field :
+       {&StorageSummary::linear_weights, &StorageSummary::quantized_weights, &StorageSummary::linear_matrices,
+        &StorageSummary::quantized_matrices, &StorageSummary::left_out_bytes})
     EXPECT_EQ(s.*field, t.*field);
   expect_same(s.stored_bits, t.stored_bits);
   expect_same(s.paper_weight_bits, t.paper_weight_bits);
@@ -104,7 +105,8 @@ void expect_equal(const RunRecord& a, const RunRecord& b) {
     EXPECT_EQ(m.groups, n.groups);
     for (double MatrixRow::*field :
          {&MatrixRow::salient_ratio, &MatrixRow::paper_bits, &MatrixRow::stored_bits, &MatrixRow::d, &MatrixRow::gram_loss,
-          &MatrixRow::percdamp, &MatrixRow::damping_retries, &MatrixRow::dead_columns, &MatrixRow::threshold_cut, &MatrixRow::excess_stored, &MatrixRow::excess_paper, &MatrixRow::seconds})
+          &MatrixRow::percdamp, &MatrixRow::damping_retries, &MatrixRow::dead_columns, &MatrixRow::threshold_cut,
+          &MatrixRow::excess_stored, &MatrixRow::excess_paper, &MatrixRow::seconds})
       expect_same(m.*field, n.*field);
     EXPECT_EQ(m.choice, n.choice);
   }
@@ -353,7 +355,8 @@ TEST(RunFile, RecordsOfTheFirstSchemaAreRead) {
   EXPECT_EQ(r.storage.linear_matrices, 0u);
   EXPECT_EQ(r.storage.quantized_weights, 0u);
   EXPECT_FALSE(r.resumed);
-  for (double MatrixRow::*field : {&MatrixRow::percdamp, &MatrixRow::damping_retries, &MatrixRow::dead_columns, &MatrixRow::threshold_cut})
+  for (double MatrixRow::*field :
+       {&MatrixRow::percdamp, &MatrixRow::damping_retries, &MatrixRow::dead_columns, &MatrixRow::threshold_cut})
     EXPECT_TRUE(std::isnan(r.matrices[0].*field));
   EXPECT_TRUE(bits_leave_layers_out(r));
   EXPECT_EQ(matrices_quantized(r), "6 of ?");

@@ -72,7 +72,8 @@ RunRecord sample_record() {
   r.matrices[0].salient_ratio = 0.01, r.matrices[1].salient_ratio = 0.02;
   r.matrices[0].seconds = 0.5, r.matrices[1].seconds = 0.75;
   r.matrices[1].gram_loss = 0.2;
-  r.matrices[1].percdamp = 0.1, r.matrices[1].damping_retries = 1, r.matrices[1].dead_columns = 3, r.matrices[1].threshold_cut = 0.04;
+  r.matrices[1].percdamp = 0.1, r.matrices[1].damping_retries = 1, r.matrices[1].dead_columns = 3,
+  r.matrices[1].threshold_cut = 0.04;
   for (MatrixRow& m : r.matrices) {
     m.paper_bits = 1.06 + 0.01 * static_cast<double>(m.layer);
     m.stored_bits = 2.25 + 0.1 * static_cast<double>(m.layer);

@@ -152,7 +152,8 @@ TEST(Seeds, CaptionsSpeakOfWhatIsShown) {
 
 TEST(Seeds, EqualRunsHaveNoSpread) {
   std::vector<RunRecord> runs = three_seeds();
-  for (RunRecord& r : runs) r.metrics[0].value = 8.0 / 3 + 0.1;  // whose mean over three, rounded, is another number
+  for (RunRecord& r : runs)
+    r.metrics[0].value = 8.0 / 3 + 0.1;  // whose mean over three, rounded, is another number
   const Table t = make_seed_report(selected(runs), default_table_spec());
   EXPECT_EQ(*t.rows()[1][3].value, 0.0);
 }
