@@ -6,6 +6,7 @@
 
 #include "core/model/safetensors_header.h"
 #include "core/util/errors.h"
+#include "core/util/file_kind.h"
 
 namespace sage {
 
@@ -30,6 +31,7 @@ nlohmann::json parse_json_object(std::string_view text, const std::string& path)
     }
     return true;
   };
+  if (!text.starts_with('{')) refuse_other_kind(text.substr(0, 512), text.size(), path, "one UTF-8 JSON object");
   if (text.find('\0') != std::string_view::npos)  // the library would take it for the end
     throw ResourceError("{}: holds a NUL byte; expected one UTF-8 JSON object; check the file or fetch it again", path);
   Json json;

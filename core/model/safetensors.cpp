@@ -11,6 +11,7 @@
 #include "core/model/safetensors_header.h"
 #include "core/model/widen.h"
 #include "core/util/errors.h"
+#include "core/util/file_kind.h"
 
 namespace sage {
 
@@ -77,6 +78,9 @@ SafetensorsFile SafetensorsFile::from_memory(std::span<const std::byte> file, st
 }
 
 void SafetensorsFile::parse() {
+  const std::string_view head(reinterpret_cast<const char*>(file_.data()), std::min<size_t>(file_.size(), 512));
+  // A header's length can look like another format's first bytes; the brace behind it settles that.
+  if (head.size() < 9 || head[8] != '{') refuse_other_kind(head, file_.size(), path_, "a safetensors file");
   if (file_.size() < 8)
     throw ResourceError("{}: {} bytes; expected at least the 8-byte header length; the file is truncated or not safetensors",
                         path_, file_.size());

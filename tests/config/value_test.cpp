@@ -41,6 +41,13 @@ TEST(Yaml, ReadsScalarsListsMapsWithPlaces) {
   EXPECT_EQ(v.find_path("a.c"), nullptr);
 }
 
+TEST(Yaml, FilesFromWindows) {
+  const Value v = yaml("\xEF\xBB\xBF" "a: 1\r\n\r\nb: [x, y]\r\n");
+  EXPECT_EQ(v.find("a")->text(), "1");
+  EXPECT_EQ(v.find_path("b.1")->text(), "y");
+  EXPECT_TRUE(has(yaml_error(std::string("\xFF\xFE" "a\0", 4)), "expected UTF-8 text"));
+}
+
 TEST(Yaml, NullsAndEmptyTexts) {
   EXPECT_TRUE(yaml("").is_null());
   EXPECT_TRUE(yaml("# only a comment\n").is_null());

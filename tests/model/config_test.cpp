@@ -131,6 +131,7 @@ TEST(ModelConfig, RefusesHostileValuesByName) {
   for (const std::string& text : {std::string(), std::string("[]"), std::string("3"), std::string("{"), std::string("{} {}"),
                                   std::string("\xff\xfe"), config() + std::string(1, '\0')})
     EXPECT_ERROR(ResourceError, parse_model_config(text, "config.json"), "config.json");
+  EXPECT_EQ(parse("").hidden_size, parse_model_config("\xEF\xBB\xBF" + config(), "config.json").hidden_size);
   TemporaryFolder dir;
   EXPECT_ERROR(ResourceError, read_model_config(dir.path()), "config.json", "not found");
   EXPECT_ERROR(ResourceError, read_model_config(dir.file("none")), "no such folder");
