@@ -6,12 +6,12 @@
 #include "core/model/tokenizer_unicode.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/log.h"
 
 namespace sage {
 
 namespace {
 
-constexpr const char* kOwnFile = "tokenizer.json";
 constexpr const char* kSentencePieceFile = "tokenizer.model";
 constexpr uint64_t kMaxFileBytes = uint64_t{64} << 20;  // the largest published ones have about 35 MB
 // Words remembered during one call: enough for the common ones, and a bound for text that never repeats itself.
@@ -36,8 +36,12 @@ Tokenizer Tokenizer::from_json(std::string_view json, const std::string& name) {
 }
 
 Tokenizer Tokenizer::from_texts(const std::map<std::string, std::string>& files, const std::string& name) {
-  if (const auto own = files.find(kOwnFile); own != files.end()) return from_json(own->second, name + "/" + kOwnFile);
-  const bool vocabulary = files.count("vocab.json") > 0, merges = files.count("merges.txt") > 0;
+  auto parts = std::make_unique<Parts>();
+  if (files.count(tok::kOwnFile) > 0) {
+    parts->loaded = tok::load_tokenizer(files, name);
+    return Tokenizer(std::move(parts));
+  }
+  const bool vocabulary = files.count(tok::kVocabularyFile) > 0, merges = files.count(tok::kMergesFile) > 0;
   if (vocabulary != merges)
     throw ResourceError("{}: {} is there, {} is not; expected both, or a tokenizer.json; get the missing file", name,
                         vocabulary ? "vocab.json" : "merges.txt", vocabulary ? "merges.txt" : "vocab.json");
@@ -47,7 +51,6 @@ Tokenizer Tokenizer::from_texts(const std::map<std::string, std::string>& files,
         files.count(kSentencePieceFile) > 0
             ? "make one of tokenizer.model with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
             : "get the files anew");
-  auto parts = std::make_unique<Parts>();
   parts->loaded = tok::load_gpt2_tokenizer(files, name);
   return Tokenizer(std::move(parts));
 }
@@ -58,13 +61,17 @@ Tokenizer Tokenizer::from_folder(const std::string& folder) {
     const std::string path = folder + "/" + name;
     if (std::filesystem::exists(path)) files[name] = read_file(path, kMaxFileBytes);
   };
-  take(kOwnFile);
+  take(tok::kOwnFile);
   if (files.empty()) {
-    for (const char* name : tok::kGpt2Files)
+    for (const char* name : {tok::kVocabularyFile, tok::kMergesFile, kSentencePieceFile})
       take(name);
-    take(kSentencePieceFile);
   }
-  return from_texts(files, folder);
+  for (const char* name : {tok::kConfigFile, tok::kSpecialMapFile, tok::kAddedTokensFile})
+    take(name);
+  Tokenizer tokenizer = from_texts(files, folder);
+  for (const std::string& note : tokenizer.notes())
+    log_warning_once(note);
+  return tokenizer;
 }
 
 Tokenizer Tokenizer::from_file(const std::string& path) { return from_json(read_file(path, kMaxFileBytes), path); }
@@ -98,12 +105,13 @@ std::vector<int32_t> Tokenizer::encode(std::string_view utf8, bool add_special_t
       remembered.emplace(std::move(piece), Run{offset, ids.size() - before});
     }
   };
-  const auto encode_plain = [&](std::string text) {
+  const auto encode_plain = [&](std::string text, bool at_start) {
     if (text.empty()) return;
-    std::vector<std::string> pieces;
-    pieces.push_back(std::move(text));
+    tok::Pieces pieces;
+    pieces.texts.push_back(std::move(text));
+    pieces.at_start = at_start;
     if (t.pre_tokenizer) pieces = t.pre_tokenizer(std::move(pieces));
-    for (std::string& piece : pieces)
+    for (std::string& piece : pieces.texts)
       encode_piece(piece);
   };
 
@@ -115,14 +123,14 @@ std::vector<int32_t> Tokenizer::encode(std::string_view utf8, bool add_special_t
     std::string text(utf8.substr(part.begin, part.end - part.begin));
     if (t.normalizer) text = t.normalizer(std::move(text));
     if (t.normalized.empty()) {
-      encode_plain(std::move(text));
+      encode_plain(std::move(text), part.begin == 0);
       continue;
     }
     for (const auto& inner : t.normalized.cut(text)) {
       if (inner.id >= 0)
         ids.push_back(inner.id);
       else
-        encode_plain(text.substr(inner.begin, inner.end - inner.begin));
+        encode_plain(text.substr(inner.begin, inner.end - inner.begin), part.begin == 0 && inner.begin == 0);
     }
   }
   if (add_special_tokens) ids.insert(ids.end(), t.after.begin(), t.after.end());
@@ -154,11 +162,10 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
 
 int64_t Tokenizer::vocabulary_size() const { return static_cast<int64_t>(parts_->loaded.tokens.size()); }
 const std::string& Tokenizer::digest() const { return parts_->loaded.digest; }
+const std::vector<std::string>& Tokenizer::notes() const { return parts_->loaded.notes; }
 
 std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
-  for (const tok::AddedToken& added : parts_->loaded.added) {
-    if (added.content == token) return added.id;
-  }
+  if (const tok::AddedToken* added = parts_->loaded.added.find(token)) return added->id;
   const auto found = parts_->loaded.model.vocabulary.find(token);
   if (found == parts_->loaded.model.vocabulary.end()) return std::nullopt;
   return found->second;

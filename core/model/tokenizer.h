@@ -2,10 +2,10 @@
 // same ids as the `tokenizers` library gives.
 //
 // Supported: model BPE (merges as "a b" strings or as pairs, ignore_merges, unk_token, fuse_unk, byte_fallback); pre-tokenizers
-// ByteLevel, Metaspace (prepend_scheme always or never), Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC, NFD, NFKC, NFKD,
-// Lowercase, Strip, Replace, Prepend, Sequence; added tokens (special, lstrip, rstrip, single_word, normalized);
+// ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence; normalizers NFC,
+// NFD, NFKC, NFKD, Lowercase, Strip, Replace, Prepend, Sequence; added tokens (special, lstrip, rstrip, single_word, normalized);
 // post-processors TemplateProcessing, RobertaProcessing, BertProcessing, ByteLevel, Sequence; decoders ByteLevel,
-// ByteFallback, Fuse, Replace, Strip, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
+// ByteFallback, Fuse, Metaspace, Replace, Strip, Sequence. Anything else in the file that would change ids is a ResourceError that names it: a tokenizer is never
 // read approximately. Where we differ on purpose: `truncation` and `padding` are ignored (whole texts are tokenized), an added
 // token whose number contradicts the vocabulary is an error (the library renumbers it with a warning), and text that is not
 // UTF-8 is an error.
@@ -27,9 +27,11 @@ namespace sage {
 
 class Tokenizer {
  public:
-  // The tokenizer of a model's folder: tokenizer.json, otherwise vocab.json with merges.txt (GPT-2, OPT) and what
-  // tokenizer_config.json, special_tokens_map.json and added_tokens.json say about special tokens. ResourceError as from_file;
-  // a folder without either; another tokenizer_class than GPT2Tokenizer, whose rules two such files do not tell.
+  // The tokenizer of a model's folder: tokenizer.json, otherwise vocab.json with merges.txt (GPT-2, OPT), and the tokens that
+  // tokenizer_config.json, special_tokens_map.json and added_tokens.json add, as AutoTokenizer of transformers 5 adds them.
+  // tokenizer.json decides how texts are cut and what stands around them; settings beside it that say otherwise are notes(),
+  // logged here. ResourceError as from_file; a folder without either; tokens numbered otherwise than they would be; without
+  // tokenizer.json, another tokenizer_class than GPT2Tokenizer, whose rules two such files do not tell.
   static Tokenizer from_folder(const std::string& folder);
   // The same from memory: contents by file name.
   static Tokenizer from_texts(const std::map<std::string, std::string>& files, const std::string& name);
@@ -52,8 +54,11 @@ class Tokenizer {
 
   // Largest id + 1, added tokens included: the smallest embedding that fits.
   int64_t vocabulary_size() const;
-  // SHA-256 of tokenizer.json, or of the names and SHA-256 of the files that stand for it.
+  // SHA-256 of what decides ids: of tokenizer.json, where the files beside it change nothing; otherwise also of the tokens and
+  // settings that they add. Chat templates, lengths and the like are not in it.
   const std::string& digest() const;
+  // Settings of the folder that are not followed, a sentence each.
+  const std::vector<std::string>& notes() const;
   std::optional<int32_t> id_of(std::string_view token) const;
   // The token as the file spells it ("Ġthe"); nothing for an unused id.
   std::optional<std::string> token_of(int32_t id) const;

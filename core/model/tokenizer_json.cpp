@@ -52,18 +52,32 @@ SplitBehavior read_behavior(const Node& node) {
   node.fail("found \"" + name + "\"", "Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous");
 }
 
+std::string read_replacement(const Node& node) {
+  const std::string& text = node.at("replacement").text();
+  size_t at = 0;
+  if (!text.empty()) next_code_point(text, at);
+  if (text.empty() || at != text.size()) node.at("replacement").fail("found \"" + text.substr(0, 40) + "\"", "one character");
+  return text;
+}
+
+PrependScheme read_prepend_scheme(const Node& node) {
+  const Node scheme = node.get("prepend_scheme"), older = node.get("add_prefix_space");
+  if (!scheme.null() && !older.null() && !older.boolean() && scheme.text() != "never")
+    scheme.fail("found \"" + scheme.text() + "\" with add_prefix_space false", "\"never\", or no add_prefix_space");
+  if (scheme.null()) return older.null() || older.boolean() ? PrependScheme::kAlways : PrependScheme::kNever;
+  if (scheme.text() == "always") return PrependScheme::kAlways;
+  if (scheme.text() == "first") return PrependScheme::kFirst;
+  if (scheme.text() == "never") return PrependScheme::kNever;
+  scheme.fail("found \"" + scheme.text() + "\"", "\"always\", \"first\" or \"never\"");
+}
+
 PreTokenizer read_pre_tokenizer(const Node& node) {
   static const char* kSupported =
       "ByteLevel, Metaspace, Split, Digits, Punctuation, Whitespace, WhitespaceSplit, CharDelimiterSplit, Sequence";
   const std::string& type = node.at("type").text();
   if (type == "ByteLevel") return pre_byte_level(node.at("add_prefix_space").boolean(), node.flag("use_regex", true));
   if (type == "Metaspace") {
-    const Node scheme = node.get("prepend_scheme"), older = node.get("add_prefix_space");
-    const std::string prepend = !scheme.null() ? scheme.text() : older.null() || older.boolean() ? "always" : "never";
-    if (prepend != "always" && prepend != "never") scheme.fail("found \"" + prepend + "\"", "\"always\" or \"never\"");
-    const std::string& replacement = node.at("replacement").text();
-    if (replacement.empty()) node.fail("an empty replacement", "one character");
-    return pre_metaspace(replacement, prepend == "always", node.flag("split", true));
+    return pre_metaspace(read_replacement(node), read_prepend_scheme(node), node.flag("split", true));
   }
   if (type == "Split")
     return pre_split(read_pattern(node.at("pattern")), read_behavior(node.at("behavior")), node.flag("invert", false));
@@ -89,11 +103,12 @@ PreTokenizer read_pre_tokenizer(const Node& node) {
 }
 
 Decoder read_decoder(const Node& node) {
-  static const char* kSupported = "ByteLevel, ByteFallback, Fuse, Replace, Strip, Sequence";
+  static const char* kSupported = "ByteLevel, ByteFallback, Fuse, Metaspace, Replace, Strip, Sequence";
   const std::string& type = node.at("type").text();
   if (type == "ByteLevel") return decode_byte_level();
   if (type == "ByteFallback") return decode_byte_fallback();
   if (type == "Fuse") return decode_fuse();
+  if (type == "Metaspace") return decode_metaspace(read_replacement(node), read_prepend_scheme(node) != PrependScheme::kNever);
   if (type == "Strip") {
     const std::string& character = node.at("content").text();
     if (character.empty()) node.fail("nothing to strip", "one character");
@@ -156,40 +171,39 @@ Bpe read_model(const Node& node) {
   return bpe;
 }
 
-std::vector<AddedToken> read_added(const Node& list, const Vocabulary& vocabulary) {
-  std::vector<AddedToken> out;
+std::vector<NumberedToken> read_added(const Node& list) {
+  std::vector<NumberedToken> out;
   if (list.null()) return out;
-  std::unordered_map<std::string, size_t> seen;
-  int64_t next = static_cast<int64_t>(vocabulary.size());
-  size_t bytes = 0;
   for (const Node& node : list.items()) {
-    AddedToken token;
+    AddedToken token = read_added_token(node, false);
     token.id = node.at("id").id();
-    token.content = node.at("content").text();
-    token.special = node.flag("special", false);
-    token.single_word = node.flag("single_word", false);
-    token.lstrip = node.flag("lstrip", false);
-    token.rstrip = node.flag("rstrip", false);
-    token.normalized = node.flag("normalized", !token.special);
-    if (token.content.empty()) continue;  // the library ignores them
-    bytes += token.content.size();
-    if (bytes > kMaxAddedBytes) list.fail(fmt::format("more than {} bytes of added tokens", kMaxAddedBytes), "fewer");
-    const auto known = vocabulary.find(token.content);
-    const auto [before, fresh] = seen.emplace(token.content, out.size());
-    const int64_t expected = known != vocabulary.end() ? known->second : fresh ? next : out[before->second].id;
-    if (token.id != expected) {
-      node.fail(fmt::format("token \"{}\" has id {}", token.content.substr(0, 80), token.id),
-                known != vocabulary.end()
-                    ? fmt::format("{}, its id in the vocabulary", expected)
-                    : fmt::format("{}, the next free id (added tokens are numbered without gaps)", expected));
-    }
-    if (known == vocabulary.end() && fresh) ++next;
-    if (fresh)
-      out.push_back(std::move(token));
-    else
-      out[before->second] = std::move(token);
+    out.push_back({std::move(token), node.path()});
   }
   return out;
+}
+
+// Metaspace puts its mark in front of what begins the text as given, which is not looked at any more once a normalizer has put
+// something in front of it or taken something away.
+bool moves_the_start(const Node& normalizer) {
+  const std::string& type = normalizer.at("type").text();
+  if (type == "Strip") return normalizer.flag("strip_left", true);
+  if (type == "Prepend") return true;
+  if (type == "Replace") return normalizer.at("content").text().empty();
+  if (type != "Sequence") return false;
+  const std::vector<Node> steps = normalizer.at("normalizers").items();
+  return std::any_of(steps.begin(), steps.end(), moves_the_start);
+}
+void check_first(const Node& pre_tokenizer, const Node& normalizer) {
+  const std::string& type = pre_tokenizer.at("type").text();
+  if (type == "Sequence") {
+    for (const Node& step : pre_tokenizer.at("pretokenizers").items())
+      check_first(step, normalizer);
+  } else if (type == "Metaspace" && read_prepend_scheme(pre_tokenizer) == PrependScheme::kFirst &&
+             moves_the_start(normalizer)) {
+    pre_tokenizer.at("prepend_scheme")
+        .fail("found \"first\" behind a normalizer that changes how a text begins",
+              "\"always\" or \"never\", or a normalizer without Prepend, Strip and removal");
+  }
 }
 
 // What a post-processor puts around one text.
@@ -276,14 +290,38 @@ void add_merge(const Node& where, const std::string& left, const std::string& ri
   bpe.merges[Bpe::pair_key(id_of(left), id_of(right))] = {rank, id_of(left + right)};
 }
 
-void list_tokens(const Node& added, Loaded& t) {
-  t.added = read_added(added, t.model.vocabulary);
+AddedToken read_added_token(const Node& node, bool special) {
+  AddedToken token;
+  token.content = node.at("content").text();
+  token.special = node.flag("special", special);
+  token.single_word = node.flag("single_word", false);
+  token.lstrip = node.flag("lstrip", false);
+  token.rstrip = node.flag("rstrip", false);
+  token.normalized = node.flag("normalized", !token.special);
+  return token;
+}
 
-  int32_t last = -1;
+void add_numbered(std::span<const NumberedToken> tokens, Loaded& t) {
+  size_t bytes = 0;
+  for (const NumberedToken& given : tokens) {
+    if (given.token.content.empty()) continue;  // the library ignores them
+    bytes += given.token.content.size();
+    if (bytes > kMaxAddedBytes)
+      throw ResourceError("{}: more than {} bytes of added tokens; expected fewer; get the file anew", t.name, kMaxAddedBytes);
+    t.added.add({&given.token, 1}, t.model.vocabulary);
+    const int32_t id = t.added.find(given.token.content)->id;
+    if (id == given.token.id) continue;
+    const bool known = t.model.vocabulary.count(given.token.content) > 0;
+    throw ResourceError("{}: token \"{}\" has id {}; expected {}, {}; get the file anew or correct it", given.where,
+                        given.token.content.substr(0, 80), given.token.id, id,
+                        known ? "its id in the vocabulary" : "the next free id (added tokens are numbered without gaps)");
+  }
+}
+
+void finish_tokens(Loaded& t) {
+  int32_t last = t.added.by_id().empty() ? -1 : t.added.by_id().rbegin()->first;
   for (const auto& [token, id] : t.model.vocabulary)
     last = std::max(last, id);
-  for (const AddedToken& token : t.added)
-    last = std::max(last, token.id);
   if (last < 0) throw ResourceError("{}: an empty vocabulary; expected at least one token; get the file anew", t.name);
   const auto size = static_cast<size_t>(last) + 1;
   t.tokens.resize(size);
@@ -293,55 +331,74 @@ void list_tokens(const Node& added, Loaded& t) {
     t.tokens[static_cast<size_t>(id)] = token;
     t.used[static_cast<size_t>(id)] = true;
   }
-  for (const AddedToken& token : t.added) {
-    const auto id = static_cast<size_t>(token.id);
+  for (const auto& [number, token] : t.added.by_id()) {
+    const auto id = static_cast<size_t>(number);
     if (t.used[id] && t.tokens[id] != token.content)
-      added.fail(fmt::format("token \"{}\" has id {}, which is \"{}\" in the vocabulary", token.content.substr(0, 80), id,
-                             t.tokens[id]),
-                 "an id of its own");
+      throw ResourceError(
+          "{}: token \"{}\" has id {}, which is \"{}\" in the vocabulary; expected an id of its own; get the files "
+          "anew",
+          t.name, token.content.substr(0, 80), id, t.tokens[id].substr(0, 80));
     t.tokens[id] = token.content;
     t.used[id] = true;
-    t.special[id] = token.special;
+    t.special[id] = t.added.is_special(token.content);
   }
-  // Special tokens first: of two that are spelled alike after normalization, the library takes the special one.
-  for (const bool special : {true, false}) {
-    for (const AddedToken& token : t.added) {
-      if (token.special != special) continue;
-      if (token.normalized)
-        t.normalized.add(t.normalizer ? t.normalizer(token.content) : token.content, token);
-      else
-        t.raw.add(token.content, token);
-    }
-  }
-  t.raw.prepare();
-  t.normalized.prepare();
+  t.added.list(t.normalizer, t.split_special, t.raw, t.normalized);
 }
 
-Loaded load_tokenizer(std::string_view text, const std::string& name) {
-  const Json json = parse_json(text, name);
-  const Node root(json, name + ":");
+namespace {
+
+// All that tokenizer.json says but the lists by id, which what lies beside it may change.
+Loaded read_own_file(std::string_view text, const std::string& name, const Node& root) {
   root.need(root.is_object(), "an object");
   Loaded t;
   t.name = name;
   t.digest = sha256_hex(text);
   t.model = read_model(root.at("model"));
-  if (const Node n = root.get("normalizer"); !n.null()) t.normalizer = read_normalizer(n);
-  if (const Node n = root.get("pre_tokenizer"); !n.null()) t.pre_tokenizer = read_pre_tokenizer(n);
+  const Node normalizer = root.get("normalizer"), pre_tokenizer = root.get("pre_tokenizer");
+  if (!normalizer.null()) t.normalizer = read_normalizer(normalizer);
+  if (!pre_tokenizer.null()) t.pre_tokenizer = read_pre_tokenizer(pre_tokenizer);
+  if (!pre_tokenizer.null() && !normalizer.null()) check_first(pre_tokenizer, normalizer);
   if (const Node n = root.get("decoder"); !n.null()) t.decoder = read_decoder(n);
-  list_tokens(root.get("added_tokens"), t);
-
+  add_numbered(read_added(root.get("added_tokens")), t);
   if (const Node post = root.get("post_processor"); !post.null()) {
     Template around;
     read_post_processor(post, around);
     t.before = std::move(around.before);
     t.after = std::move(around.after);
-    for (const auto* ids : {&t.before, &t.after}) {
-      for (const int32_t id : *ids) {
-        if (static_cast<size_t>(id) >= t.tokens.size() || !t.used[static_cast<size_t>(id)])
-          post.fail(fmt::format("adds token id {}", id), fmt::format("an id of the vocabulary (0 to {})", t.tokens.size() - 1));
-      }
+  }
+  return t;
+}
+
+void check_template(const Node& root, const Loaded& t) {
+  for (const auto* ids : {&t.before, &t.after}) {
+    for (const int32_t id : *ids) {
+      if (static_cast<size_t>(id) >= t.tokens.size() || !t.used[static_cast<size_t>(id)])
+        root.get("post_processor")
+            .fail(fmt::format("adds token id {}", id), fmt::format("an id of the vocabulary (0 to {})", t.tokens.size() - 1));
     }
   }
+}
+
+}  // namespace
+
+Loaded load_tokenizer(std::string_view text, const std::string& name) {
+  const Json json = parse_json(text, name);
+  const Node root(json, name + ":");
+  Loaded t = read_own_file(text, name, root);
+  finish_tokens(t);
+  check_template(root, t);
+  return t;
+}
+
+Loaded load_tokenizer(const Files& files, const std::string& folder) {
+  const std::string name = folder + "/" + kOwnFile;
+  const std::string& text = files.at(kOwnFile);
+  const Json json = parse_json(text, name);
+  const Node root(json, name + ":");
+  Loaded t = read_own_file(text, name, root);
+  add_side_files(files, folder, root, text, t);
+  finish_tokens(t);
+  check_template(root, t);
   return t;
 }
 

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/util/errors.h"
+#include "core/util/file_kind.h"
 
 namespace sage::tok {
 
@@ -97,6 +98,8 @@ bool Node::flag(const char* key, bool fallback) const {
 std::string Node::child(const char* key) const { return path_.back() == ':' ? path_ + " " + key : path_ + "." + key; }
 
 Json parse_json(std::string_view text, const std::string& name) {
+  if (!text.starts_with('{'))
+    refuse_other_kind(text.substr(0, 512), text.size(), name, "a file of a Hugging Face tokenizer (JSON)");
   size_t values = 0;
   const auto guard = [&](int depth, Json::parse_event_t event, Json&) {
     if (depth > kMaxDepth)

@@ -12,8 +12,9 @@ namespace {
 // GPT-2's pattern, which ByteLevel applies by itself.
 constexpr const char* kByteLevelPattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
-// Which parts become pieces, and how neighbours are joined. Mirrors NormalizedString::split of the library.
-void cut_piece(const std::string& piece, std::vector<RegexPart> parts, SplitBehavior behavior, bool invert,
+// Which parts become pieces, and how neighbours are joined. Mirrors NormalizedString::split of the library. True: the first
+// piece it made begins where `piece` does.
+bool cut_piece(const std::string& piece, std::vector<RegexPart> parts, SplitBehavior behavior, bool invert,
                std::vector<std::string>& out) {
   if (invert) {
     for (RegexPart& p : parts)
@@ -62,9 +63,21 @@ void cut_piece(const std::string& piece, std::vector<RegexPart> parts, SplitBeha
       break;
     }
   }
-  for (const RegexPart& p : joined) {
-    if (p.end > p.begin) out.push_back(piece.substr(p.begin, p.end - p.begin));
+  std::erase_if(joined, [](const RegexPart& p) { return p.end <= p.begin; });
+  for (const RegexPart& p : joined)
+    out.push_back(piece.substr(p.begin, p.end - p.begin));
+  return !joined.empty() && joined.front().begin == 0;
+}
+
+// Cuts every piece; cut(piece, out) says whether the first it made begins where the piece does.
+template <class Cut>
+Pieces cut_each(const Pieces& pieces, const Cut& cut) {
+  Pieces out;
+  for (size_t i = 0; i < pieces.texts.size(); ++i) {
+    const bool leads = cut(pieces.texts[i], out.texts);
+    if (i == 0) out.at_start = pieces.at_start && leads;
   }
+  return out;
 }
 
 // GPT-2's map of bytes to printable characters: printable Latin-1 stays, the other bytes follow from U+0100 on.
@@ -90,20 +103,17 @@ const ByteAlphabet& byte_alphabet() {
 }  // namespace
 
 PreTokenizer pre_split(Regex pattern, SplitBehavior behavior, bool invert) {
-  return [pattern = std::move(pattern), behavior, invert](std::vector<std::string> pieces) {
-    std::vector<std::string> out;
-    for (const std::string& piece : pieces)
-      cut_piece(piece, pattern.cut(piece), behavior, invert, out);
-    return out;
+  return [pattern = std::move(pattern), behavior, invert](const Pieces& pieces) {
+    return cut_each(pieces, [&](const std::string& piece, std::vector<std::string>& out) {
+      return cut_piece(piece, pattern.cut(piece), behavior, invert, out);
+    });
   };
 }
 
 PreTokenizer pre_split_class(bool (*member)(uint32_t), SplitBehavior behavior) {
-  return [member, behavior](std::vector<std::string> pieces) {
-    std::vector<std::string> out;
-    std::vector<RegexPart> parts;
-    for (const std::string& piece : pieces) {
-      parts.clear();
+  return [member, behavior](const Pieces& pieces) {
+    return cut_each(pieces, [&](const std::string& piece, std::vector<std::string>& out) {
+      std::vector<RegexPart> parts;
       size_t covered = 0;
       for (size_t at = 0; at < piece.size();) {
         const size_t begin = at;
@@ -113,52 +123,51 @@ PreTokenizer pre_split_class(bool (*member)(uint32_t), SplitBehavior behavior) {
         covered = at;
       }
       if (covered < piece.size()) parts.push_back({covered, piece.size(), false});
-      cut_piece(piece, parts, behavior, false, out);
-    }
-    return out;
+      return cut_piece(piece, std::move(parts), behavior, false, out);
+    });
   };
 }
 
 PreTokenizer pre_byte_level(bool add_prefix_space, bool use_regex) {
   Regex pattern = Regex::pattern(kByteLevelPattern, "ByteLevel");
-  return [add_prefix_space, use_regex, pattern = std::move(pattern)](std::vector<std::string> pieces) {
-    std::vector<std::string> cut;
-    for (std::string& piece : pieces) {
-      if (add_prefix_space && !piece.empty() && piece[0] != ' ') piece.insert(piece.begin(), ' ');
-      if (use_regex)
-        cut_piece(piece, pattern.cut(piece), SplitBehavior::kIsolated, false, cut);
-      else
-        cut.push_back(std::move(piece));
+  return [add_prefix_space, use_regex, pattern = std::move(pattern)](Pieces pieces) {
+    for (std::string& piece : pieces.texts)
+      if (add_prefix_space && piece[0] != ' ') piece.insert(piece.begin(), ' ');
+    if (use_regex) {
+      pieces = cut_each(pieces, [&](const std::string& piece, std::vector<std::string>& out) {
+        return cut_piece(piece, pattern.cut(piece), SplitBehavior::kIsolated, false, out);
+      });
     }
     const ByteAlphabet& alphabet = byte_alphabet();
-    for (std::string& piece : cut) {
+    for (std::string& piece : pieces.texts) {
       std::string mapped;
       mapped.reserve(piece.size() + 4);
       for (char c : piece)
         mapped += alphabet.text[static_cast<unsigned char>(c)];
       piece = std::move(mapped);
     }
-    return cut;
+    return pieces;
   };
 }
 
-PreTokenizer pre_metaspace(std::string replacement, bool prepend, bool split) {
+PreTokenizer pre_metaspace(std::string replacement, PrependScheme prepend, bool split) {
   const PreTokenizer cut =
       split ? pre_split(Regex::literal(replacement, "Metaspace"), SplitBehavior::kMergedWithNext, false) : PreTokenizer();
-  return [replacement = std::move(replacement), prepend, cut](std::vector<std::string> pieces) {
-    for (std::string& piece : pieces) {
+  return [replacement = std::move(replacement), prepend, cut](Pieces pieces) {
+    for (size_t i = 0; i < pieces.texts.size(); ++i) {
+      const bool wanted = prepend == PrependScheme::kAlways || (prepend == PrependScheme::kFirst && i == 0 && pieces.at_start);
       std::string mapped;
-      for (const char c : piece)
+      for (const char c : pieces.texts[i])
         c == ' ' ? mapped += replacement : mapped += c;
-      if (prepend && !mapped.starts_with(replacement)) mapped.insert(0, replacement);
-      piece = std::move(mapped);
+      if (wanted && !mapped.starts_with(replacement)) mapped.insert(0, replacement);
+      pieces.texts[i] = std::move(mapped);
     }
     return cut ? cut(std::move(pieces)) : pieces;
   };
 }
 
 PreTokenizer pre_sequence(std::vector<PreTokenizer> steps) {
-  return [steps = std::move(steps)](std::vector<std::string> pieces) {
+  return [steps = std::move(steps)](Pieces pieces) {
     for (const PreTokenizer& step : steps)
       pieces = step(std::move(pieces));
     return pieces;
@@ -223,6 +232,25 @@ Decoder decode_byte_fallback() {
     }
     end_run();
     return out;
+  };
+}
+
+Decoder decode_metaspace(std::string replacement, bool prepended) {
+  return [replacement = std::move(replacement), prepended](std::vector<std::string> tokens) {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      std::string text;
+      for (std::string_view rest = tokens[i]; !rest.empty();) {
+        if (rest.starts_with(replacement)) {
+          if (i > 0 || !prepended) text += ' ';
+          rest.remove_prefix(replacement.size());
+        } else {
+          text += rest.front();
+          rest.remove_prefix(1);
+        }
+      }
+      tokens[i] = std::move(text);
+    }
+    return tokens;
   };
 }
 

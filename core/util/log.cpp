@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
+#include <set>
 
 #include "core/util/files.h"
 
@@ -42,6 +44,16 @@ void log_message(LogLevel level, const std::string& text) {
     case LogLevel::kDebug: logger().debug("{}", text); break;
     default: logger().info("{}", text); break;
   }
+}
+
+void log_warning_once(const std::string& text) {
+  static std::mutex mutex;
+  static std::set<std::string> said;
+  {
+    const std::lock_guard lock(mutex);
+    if (!said.insert(text).second) return;
+  }
+  log_message(LogLevel::kWarning, text);
 }
 
 Progress::Progress(std::string task, double total, std::string unit)

@@ -21,6 +21,8 @@ template <class... A>
 void log_warning(fmt::format_string<A...> f, A&&... a) {
   log_message(LogLevel::kWarning, fmt::format(f, std::forward<A>(a)...));
 }
+// Nothing where this very text has been said before in this process: for what is met each time a file is read.
+void log_warning_once(const std::string& text);
 template <class... A>
 void log_debug(fmt::format_string<A...> f, A&&... a) {
   if (log_level() >= LogLevel::kDebug) log_message(LogLevel::kDebug, fmt::format(f, std::forward<A>(a)...));

@@ -1,6 +1,7 @@
 // Any text as a tokenizer.json, and any text through it. What follows the first NUL byte is the text to encode. An input that
 // begins with \1 is a folder without tokenizer.json instead: vocab.json, merges.txt, tokenizer_config.json,
-// special_tokens_map.json, added_tokens.json and the text, with a NUL byte between them.
+// special_tokens_map.json, added_tokens.json and the text, with a NUL byte between them. With \2 it is one with tokenizer.json in
+// the place of the first two.
 // Links: sage_model
 #include <cstddef>
 #include <cstdint>
@@ -36,10 +37,16 @@ std::string_view next_field(std::string_view& rest) {
 }
 
 sage::Tokenizer load(std::string_view& rest) {
-  if (!rest.starts_with('\1')) return sage::Tokenizer::from_json(next_field(rest), "fuzz");
+  const bool one_file = rest.starts_with('\2');
+  if (!one_file && !rest.starts_with('\1')) return sage::Tokenizer::from_json(next_field(rest), "fuzz");
   rest.remove_prefix(1);
+  std::vector<const char*> names = {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"};
+  if (one_file)
+    names.insert(names.begin(), "tokenizer.json");
+  else
+    names.insert(names.begin(), {"vocab.json", "merges.txt"});
   std::map<std::string, std::string> files;
-  for (const char* name : {"vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+  for (const char* name : names)
     if (const std::string_view field = next_field(rest); !field.empty()) files[name] = field;
   return sage::Tokenizer::from_texts(files, "fuzz");
 }

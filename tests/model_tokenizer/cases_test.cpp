@@ -47,6 +47,25 @@ TEST(Tokenizer, Metaspace) {
   EXPECT_GT(others, 5);
 }
 
+// Where the mark goes, for all schemes and behind other steps, and as AutoTokenizer(...).save_pretrained(...) writes it.
+TEST(Tokenizer, PrependSchemes) {
+  const nlohmann::json base = nlohmann::json::parse(read_file(data("metaspace/tokenizer.json")));
+  const nlohmann::json recorded = nlohmann::json::parse(read_file(data("metaspace/cases.json")));
+  ASSERT_GE(recorded.at("variants").size(), 25u);
+  for (const auto& variant : recorded.at("variants")) {
+    nlohmann::json file = base;
+    file.update(variant.at("parts"));
+    const Tokenizer tokenizer = Tokenizer::from_json(file.dump(), "metaspace");
+    for (size_t i = 0; i < recorded.at("texts").size(); ++i) {
+      const auto text = recorded.at("texts")[i].get<std::string>();
+      const auto ids = variant.at("ids")[i].get<std::vector<int32_t>>();
+      EXPECT_EQ(tokenizer.encode(text, true), ids) << variant.at("name") << ": '" << text << "'";
+      EXPECT_EQ(tokenizer.decode(ids, true), variant.at("decoded")[i].get<std::string>())
+          << variant.at("name") << ": '" << text << "'";
+    }
+  }
+}
+
 TEST(Tokenizer, SmolLm2OwnVocabulary) {
   const std::string path = cache_folder() + "/models/SmolLM2-135M-Instruct/tokenizer.json";
   if (!std::filesystem::exists(path)) GTEST_SKIP() << path << " is not there: fetch the default model to run this test";

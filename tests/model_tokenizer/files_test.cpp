@@ -248,7 +248,18 @@ TEST(TokenizerBroken, EveryPartIsChecked) {
   expect_error(with("/model/unk_token", "nope"), "not in the vocabulary");
   expect_error(with("/normalizer", {{"type", "Precompiled"}}), "\"Precompiled\" is not supported");
   expect_error(with("/pre_tokenizer", {{"type", "BertPreTokenizer"}}), "\"BertPreTokenizer\" is not supported");
-  expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}}), "first");
+  expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "last"}}), "\"last\"");
+  expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "__"}}), "one character");
+  expect_error(with("/pre_tokenizer",
+                    {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "always"}, {"add_prefix_space", false}}),
+               "add_prefix_space false");
+  // These move a text's start, and with it what counts as first.
+  for (const Json& normalizer : {Json{{"type", "Prepend"}, {"prepend", "a"}}, Json{{"type", "Strip"}},
+                                 Json{{"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", ""}}}) {
+    Json file = with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}});
+    file["normalizer"] = {{"type", "Sequence"}, {"normalizers", Json::array({normalizer})}};
+    expect_error(file, "pre_tokenizer.prepend_scheme: found \"first\" behind a normalizer");
+  }
   expect_error(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", ""}}), "one character");
   expect_error(with("/decoder", {{"type", "Strip"}, {"content", " "}, {"start", -1}, {"stop", 0}}), "decoder.start");
   expect_error(with("/pre_tokenizer", {{"typ", "Digits"}}), "\"type\" is missing");
@@ -273,7 +284,8 @@ TEST(TokenizerBroken, HostileBytes) {
     }
     return "";
   };
-  EXPECT_NE(error_of("").find("not JSON"), std::string::npos);
+  EXPECT_NE(error_of("").find("is empty"), std::string::npos);
+  EXPECT_NE(error_of("{").find("not JSON"), std::string::npos);
   EXPECT_NE(error_of("{\"model\": {\"vocab\": {\"\xFF\": 1}}}").find("not JSON"), std::string::npos);
   EXPECT_NE(error_of(std::string(1'000'000, '[')).find("nested deeper"), std::string::npos);
   std::string many = "[0";
