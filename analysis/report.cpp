@@ -220,23 +220,29 @@ void describe_protocols(const std::vector<Labelled>& rows, const Records& record
   }
 }
 
+// Each note once.
+void add_notes(const Records& records, std::string RunProvenance::*field, std::string& common) {
+  std::vector<std::string> seen;
+  for (const RunRecord* r : records) {
+    const std::string& note = r->provenance.*field;
+    if (note.empty() || std::find(seen.begin(), seen.end(), note) != seen.end()) continue;
+    seen.push_back(note);
+    common +=
+        fmt::format("{}Note: {}.", common.empty() ? "" : " ", note.ends_with('.') ? note.substr(0, note.size() - 1) : note);
+  }
+}
+
 std::string caption_of(const std::vector<SelectedRun>& runs, const std::vector<Labelled>& rows, const Records& records,
                        const TableSpec& spec, const std::string& constants) {
   std::string common, notes;
   describe(
       "Model", "Models", rows, [](const RunRecord& r) { return with_digest(model_of(r), r.provenance.model_digest); }, common,
       notes);
-  std::vector<std::string> model_notes;
-  for (const RunRecord* r : records) {
-    const std::string& note = r->provenance.model_note;
-    if (note.empty() || std::find(model_notes.begin(), model_notes.end(), note) != model_notes.end()) continue;
-    model_notes.push_back(note);
-    common +=
-        fmt::format("{}Note: {}.", common.empty() ? "" : " ", note.ends_with('.') ? note.substr(0, note.size() - 1) : note);
-  }
+  add_notes(records, &RunProvenance::model_note, common);
   describe(
       "Text", "Texts", rows, [](const RunRecord& r) { return with_digest(r.provenance.text_name, r.provenance.text_digest); },
       common, notes);
+  add_notes(records, &RunProvenance::text_note, common);
   describe_protocols(rows, records, common, notes);
   describe(
       "", "Commits", rows, [](const RunRecord& r) { return short_commit(r.provenance); }, common, notes);

@@ -57,6 +57,7 @@ Fields<RunProvenance> fields(const RunProvenance*) {
           {"model_note", &P::model_note},
           {"text_name", &P::text_name},
           {"text_digest", &P::text_digest},
+          {"text_note", &P::text_note},
           {"tokenizer_digest", &P::tokenizer_digest}};
 }
 Fields<MetricRow> fields(const MetricRow*) {

@@ -48,6 +48,7 @@ struct RunProvenance {
   std::string model_note;  // a sentence for captions: "full-precision weights are themselves dequantized 4-bit weights"
   std::string text_name;
   std::string text_digest;
+  std::string text_note;  // sentences for captions on the texts read: a byte order mark, calibration on the evaluated text, ...
   std::string tokenizer_digest;
 };
 

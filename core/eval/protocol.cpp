@@ -84,6 +84,7 @@ TokenWindows make_windows(const Tokenizer& tokenizer, const Text& text, const Pr
   TokenWindows w = cut_windows(ids, protocol, limit, tokenizer.leading_special());
   w.text_name = text.name;
   w.text_digest = text.digest;
+  w.text_note = text.note;
   w.tokenizer_digest = tokenizer.digest();
   return w;
 }

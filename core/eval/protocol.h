@@ -61,6 +61,7 @@ struct TokenWindows {
   std::string tokens_digest;  // SHA-256 of the whole text's ids as little-endian int32
   std::string text_name;
   std::string text_digest;
+  std::string text_note;  // Text::note
   std::string tokenizer_digest;
 
   std::span<const int32_t> window(int64_t i) const {

@@ -7,13 +7,16 @@
 
 #include "core/model/tokenizer_unicode.h"
 #include "core/util/errors.h"
+#include "core/util/file_kind.h"
 #include "core/util/files.h"
+#include "core/util/log.h"
 
 namespace sage {
 
 namespace {
 
 constexpr uint64_t kMaxTextBytes = uint64_t{1} << 30;
+constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 struct Named {
   const char* name;
@@ -95,9 +98,38 @@ Found find(const std::string& name_or_path) {
   return {path, named->title};
 }
 
-bool is_json_lines(std::string path) {
+bool has_ending(std::string path, std::initializer_list<const char*> endings) {
   if (path.size() > 3 && path.compare(path.size() - 3, 3, ".gz") == 0) path.resize(path.size() - 3);
-  return path.ends_with(".jsonl") || path.ends_with(".json");
+  return std::any_of(endings.begin(), endings.end(), [&](const char* ending) { return path.ends_with(ending); });
+}
+bool is_json_lines(const std::string& path) { return has_ending(path, {".jsonl", ".json"}); }
+
+// A web page is text, too, and may be meant; under the name of one it is.
+bool is_meant(const FileKind& kind, const std::string& path) {
+  return kind.is_text && kind.what.starts_with("a web page") && !is_json_lines(path);
+}
+
+// What becomes tokens without being text to most readers. Python's text mode, which the released code of most methods reads
+// files in, does not see carriage returns.
+std::string note_on(const Text& text, const std::optional<FileKind>& kind) {
+  int64_t marks = 0, returns = 0, feeds = 0;
+  for (const std::string& document : text.documents) {
+    returns += std::count(document.begin(), document.end(), '\r');
+    feeds += std::count(document.begin(), document.end(), '\n');
+    for (size_t at = 0; (at = document.find(kByteOrderMark, at)) != std::string::npos; at += kByteOrderMark.size())
+      ++marks;
+  }
+  std::string found;
+  if (marks > 0) {
+    const bool leads = marks == 1 && text.documents.front().starts_with(kByteOrderMark);
+    found = leads ? "a byte order mark (U+FEFF) at its start" : fmt::format("{} byte order marks (U+FEFF)", marks);
+  }
+  if (returns > 0)
+    found += fmt::format("{}{} carriage return{} ({} line feeds)", found.empty() ? "" : " and ", returns,
+                         returns == 1 ? "" : "s", feeds);
+  if (kind && !has_ending(text.path, {".html", ".htm"}))
+    found += fmt::format("{}the markup of {}", found.empty() ? "" : " and ", kind->what);
+  return found.empty() ? "" : fmt::format("{} holds {}, read as text like every other byte", text.name, found);
 }
 
 // The lines of a text, each with its line feed if it has one.
@@ -115,9 +147,10 @@ std::vector<std::string_view> rows_of(std::string_view text) {
 std::vector<std::string> read_documents(const std::string& content, const std::string& path) {
   std::vector<std::string> documents;
   int64_t line = 0;
-  for (std::string_view row : rows_of(content)) {
+  const size_t mark = content.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0;
+  for (std::string_view row : rows_of(std::string_view(content).substr(mark))) {
     ++line;
-    if (row == "\n") continue;
+    if (row == "\n" || row == "\r\n" || row == "\r") continue;
     const auto refuse = [&](const char* what) {
       return ResourceError("{}:{}: {}; expected one JSON object a line with a string \"text\"; correct the file", path, line,
                            what);
@@ -160,6 +193,9 @@ std::string find_text(const std::string& name_or_path) { return find(name_or_pat
 Text load_text(const std::string& name_or_path) {
   const Found found = find(name_or_path);
   std::string content = read_file(found.path, kMaxTextBytes);
+  const std::optional<FileKind> kind = file_kind(std::string_view(content).substr(0, 512), content.size(), found.path);
+  if (kind && !is_meant(*kind, found.path))
+    throw ResourceError("{}: is {}; expected UTF-8 text; {}", found.path, kind->what, kind->remedy);
   if (const size_t bad = find_invalid_utf8(content); bad != std::string_view::npos) {
     throw ResourceError("{}: byte {:#04x} at offset {} is not UTF-8; expected UTF-8 text; convert the file (e.g. with iconv)",
                         found.path, static_cast<unsigned char>(content[bad]), bad);
@@ -173,6 +209,11 @@ Text load_text(const std::string& name_or_path) {
     text.documents = read_documents(content, found.path);
   else
     text.documents.push_back(std::move(content));
+  text.note = note_on(text, kind);
+  if (!text.note.empty())
+    log_warning_once(
+        fmt::format("{}: {}; numbers are those of the file's bytes; remove it to compare with tools that do not see it",
+                    text.path, text.note));
   return text;
 }
 

@@ -13,6 +13,7 @@ struct Text {
   std::string digest;                  // SHA-256 of the file's uncompressed bytes
   std::vector<std::string> documents;  // one for a plain file, one per line of a .jsonl
   bool json_lines = false;             // a .jsonl
+  std::string note;                    // what in it becomes tokens though it may not be meant as text; "" as a rule
 };
 
 // How the documents and rows become the one string that is tokenized.
@@ -28,13 +29,15 @@ enum class TextJoin {
 };
 const char* text_join_name(TextJoin join);  // "raw_file", "gptq", "spaces"
 
-// NAME or the path of a .txt, .jsonl (key "text"; .json with one object a line, as the shards of C4 are named, counts as one) or
-// any other text file, each also as .gz. Names:
+// NAME or the path of a .txt, .jsonl (key "text"; .json with one object a line, as the shards of C4 are named, counts as one)
+// or any other text file, each also as .gz. Names:
 //   wikitext2[:test|valid|train]  c4[:validation|calibration]  wikipedia[:calibration]     from $SAGEPTQ_DATA
 //   enwiki[:test|calibration]     the fetched Wikipedia articles in the cache folder
 //   default[:test|calibration]    wikitext2:test / wikitext2:train when SAGEPTQ_DATA is set, otherwise enwiki
-// An existing file wins over a name. UserError: an unknown name. ResourceError: the text is not there, is larger than 1 GiB, is
-// not UTF-8, or has a line that is not an object with a string "text".
+// An existing file wins over a name. Bytes are taken as they are; a byte order mark or carriage returns in them, and a web
+// page, are said in a warning (once a process) and in `note`. UserError: an unknown name. ResourceError: the text is not there,
+// is larger than 1 GiB, is not UTF-8, is a file of another kind (a Git LFS pointer, an archive, ...), or has a line that is not
+// an object with a string "text".
 Text load_text(const std::string& name_or_path);
 
 // The string to tokenize.

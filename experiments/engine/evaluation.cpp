@@ -36,6 +36,10 @@ std::string Evaluator::identity_of(const EvalSpec& spec, const WeightSource& ful
   return fmt::format("eval {} windows {} text {} tokens {} tokenizer {} kl {}", w.protocol.words(), w.count, w.text_digest, w.tokens_digest, w.tokenizer_digest, spec.kl);
 }
 
+std::string Evaluator::text_digest_of(const EvalSpec& spec, const WeightSource& full_precision) {
+  return prepare(spec, full_precision).windows.text_digest;
+}
+
 int64_t Evaluator::tokens_of(const EvalSpec& spec, const WeightSource& full_precision) {
   const TokenWindows& w = prepare(spec, full_precision).windows;
   return w.count * w.protocol.window;
@@ -43,6 +47,7 @@ int64_t Evaluator::tokens_of(const EvalSpec& spec, const WeightSource& full_prec
 
 void Evaluator::describe(const EvalSpec& spec, const WeightSource& full_precision, RunProvenance& provenance) {
   const TokenWindows& w = prepare(spec, full_precision).windows;
+  add_note(w.text_note, provenance);
   if (!provenance.text_name.empty()) return;  // the first evaluation's text; every metric row names its own
   provenance.text_name = w.text_name;
   provenance.text_digest = w.text_digest;
@@ -62,6 +67,12 @@ void Evaluator::evaluate(const EvalSpec& spec, const WeightSource& weights, cons
     record.metrics.push_back({task, kMetricTop1, r.top1_mean.mean, r.top1_mean.standard_error, r.windows, words});
   }
   record.eval.push_back({task, r.nll, r.kl, r.top1});
+}
+
+void add_note(const std::string& note, RunProvenance& provenance) {
+  std::string& all = provenance.text_note;
+  if (note.empty() || all.find(note) != std::string::npos) return;
+  all += (all.empty() ? "" : ". ") + note;
 }
 
 namespace {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/model/forward.h"
+#include "core/model/hub_folder.h"
 #include "core/model/tokenizer.h"
 #include "core/pipeline/engine_version.h"
 #include "core/pipeline/pipeline_config.h"
@@ -111,8 +112,7 @@ void fill_full_precision(const CheckpointSource& model, RunRecord& record) {
 
 std::string resolve_model_path(const std::string& path) {
   if (path != "default") {
-    if (!fs::is_directory(path)) throw ResourceError("{}: is not a folder; expected a Hugging Face model directory with config.json; check --model", path);
-    return path;
+    return model_files_folder(path);
   }
   const std::string folder = cache_folder() + "/models/" + kDefaultModel;
   if (!fs::exists(folder + "/config.json"))
@@ -147,6 +147,7 @@ std::string Runner::key_of(const Experiment& e) {
     check_sequence_length(find_family(source.config()), source.config(), e.calibration.length_tokens);
   }
   for (const EvalSpec& spec : e.eval) text += evaluator_->identity_of(spec, source) + "\n";
+  if (const std::string note = note_on_seen_text(e); !note.empty()) log_warning_once(e.source + ": " + note);
   return sha256_hex(text);
 }
 
@@ -181,7 +182,7 @@ RunRecord Runner::start_record(const Experiment& e, const std::string& key) {
   flatten_config(e.resolved, r.config);
   r.provenance = describe_process(options_.argv, *backend_);
   r.provenance.model_path = fs::absolute(source.folder()).lexically_normal().string();
-  r.provenance.model_name = fs::path(r.provenance.model_path).filename().string();
+  r.provenance.model_name = model_folder_name(r.provenance.model_path);
   r.provenance.model_digest = source.digest();
   if (const std::string note = source.folder() + "/sage_source.json"; fs::exists(note)) {
     const nlohmann::json j = nlohmann::json::parse(read_file(note, 1 << 20), nullptr, false);
@@ -191,7 +192,18 @@ RunRecord Runner::start_record(const Experiment& e, const std::string& key) {
     }
   }
   for (const EvalSpec& spec : e.eval) evaluator_->describe(spec, source, r.provenance);
+  if (e.calibrates) add_note(calibration_text(e).note, r.provenance);
+  add_note(note_on_seen_text(e), r.provenance);
   return r;
+}
+
+std::string Runner::note_on_seen_text(const Experiment& e) {
+  if (!e.calibrates) return "";
+  const Text& calibration = calibration_text(e);
+  for (const EvalSpec& spec : e.eval)
+    if (evaluator_->text_digest_of(spec, model(e.model_path)) == calibration.digest)
+      return fmt::format("Calibrated on the text that is evaluated ({}), so that its numbers flatter the method", calibration.name);
+  return "";
 }
 
 PackedReport Runner::quantize_only(const Experiment& e, const std::string& packed) {

@@ -59,6 +59,8 @@ class Runner {
   // The text calibration draws from, read once, and the samples drawn from it.
   const Text& calibration_text(const Experiment& experiment);
   std::unique_ptr<CalibrationJob> calibration_of(const Experiment& experiment);
+  // Where a text that is evaluated is also the calibration's.
+  std::string note_on_seen_text(const Experiment& experiment);
 
   const Registries& registries_;
   RunnerOptions options_;
@@ -69,7 +71,8 @@ class Runner {
   std::unique_ptr<Evaluator> evaluator_;
 };
 
-// The folder of `model.path`; "default" is the fetched default model. ResourceError if it is not there, with the command to run.
+// The folder with the files of `model.path`: as model_files_folder finds it; "default" is the fetched default model. ResourceError
+// if it is not there, with the command to run.
 std::string resolve_model_path(const std::string& path);
 
 }  // namespace sage

@@ -11,6 +11,8 @@
 #include "core/eval/protocol.h"
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "tests/support/expect_error.h"
+#include "tests/support/temporary_folder.h"
 
 namespace sage {
 namespace {
@@ -61,6 +63,58 @@ TEST_F(TextTest, JsonLinesAndGzip) {
   const Text t = load_text(gz);
   EXPECT_EQ(join_text(t, TextJoin::kGptq), "one two\n");
   EXPECT_EQ(t.digest, sha256_hex(lines));  // of the uncompressed bytes
+}
+
+// Numbers are of the bytes; what a reader of the text would not see in them is said.
+TEST_F(TextTest, MarksAndCarriageReturnsAreSaid) {
+  const std::string lines = "one line\ntwo lines\n";
+  EXPECT_EQ(load_text(write("lf.txt", lines)).note, "");
+  const std::string returns = "one line\r\ntwo lines\r\n";
+  const Text crlf = load_text(write("crlf.txt", returns));
+  EXPECT_EQ(crlf.documents.at(0), returns);
+  test::expect_words(crlf.note, {"crlf.txt holds 2 carriage returns (2 line feeds)"});
+  const Text mark = load_text(write("bom.txt", "\xEF\xBB\xBF" + lines));
+  EXPECT_EQ(mark.documents.at(0), "\xEF\xBB\xBF" + lines);
+  test::expect_words(mark.note, {"bom.txt holds a byte order mark (U+FEFF) at its start"});
+  const Text both = load_text(write("both.txt", lines + "\xEF\xBB\xBF" + "a\r\xEF\xBB\xBF"));
+  test::expect_words(both.note, {"2 byte order marks", "and 1 carriage return (2 line feeds)"});
+  test::expect_words(load_text(write("page.txt", "<!DOCTYPE html><p>text</p>")).note,
+                     {"page.txt holds the markup of a web page"});
+  EXPECT_EQ(load_text(write("page.html", "<!DOCTYPE html><p>text</p>")).note, "");
+}
+
+TEST_F(TextTest, WarnsOfThemOnce) {
+  const std::string path = write("once.txt", "a\r\nb\r\n");
+  testing::internal::CaptureStderr();
+  load_text(path);
+  load_text(path);
+  const std::string said = testing::internal::GetCapturedStderr();
+  test::expect_words(said, {"warning: " + path, "2 carriage returns"});
+  EXPECT_EQ(said.find("warning"), said.rfind("warning")) << said;
+}
+
+// Line ends of a .jsonl are no part of its documents, nor is a mark at its start.
+TEST_F(TextTest, JsonLinesFromWindows) {
+  const Text t = load_text(write("w.jsonl", "\xEF\xBB\xBF{\"text\": \"one\"}\r\n\r\n{\"text\": \"two\"}\r\n\r\n"));
+  EXPECT_EQ(t.documents, (std::vector<std::string>{"one", "two"}));
+  EXPECT_EQ(t.note, "");
+  test::expect_words(load_text(write("r.jsonl", "{\"text\": \"one\\r\\ntwo\"}\n")).note, {"1 carriage return"});
+  EXPECT_ERROR(ResourceError, load_text(write("bad.jsonl", "\r\n{\"text\": 1}\r\n")), "bad.jsonl:2:");
+}
+
+TEST_F(TextTest, OtherKindsOfFiles) {
+  const std::string pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:2d71\nsize 134515008\n";
+  for (const char* name : {"p.txt", "p.jsonl"})
+    EXPECT_ERROR(ResourceError, load_text(write(name, pointer)), "is a Git LFS pointer, not the data itself",
+                 "`git lfs pull` in " + folder_);
+  EXPECT_NO_THROW(load_text(write("about.txt", pointer + std::string(1024, 'x'))));  // a text about them
+  EXPECT_ERROR(ResourceError, load_text(write("page.jsonl", "<html></html>")), "is a web page");
+  EXPECT_ERROR(ResourceError,
+               load_text(write("u.txt", std::string("\xFF\xFE"
+                                                    "a\0b\0",
+                                                    6))),
+               "text in UTF-16", "iconv -f UTF-16");
+  EXPECT_ERROR(ResourceError, load_text(write("z.txt", std::string("\x1F\x8B\x08\0", 4))), "gzip-compressed", "gunzip");
 }
 
 TEST_F(TextTest, Broken) {
