@@ -220,7 +220,6 @@ SpecialTexts SideFiles::add_tokens(const NamedDefaults& by_name, Loaded& t) cons
     if (!same && names.is_named_text(given.token.content)) given.token.special = true;
   }
   add_numbered(numbered, t);
-  if (!decoder.null()) note_unread(added(), t, t.notes);
 
   std::vector<AddedToken> rest;
   size_t without_order = 0;
@@ -238,10 +237,10 @@ SpecialTexts SideFiles::add_tokens(const NamedDefaults& by_name, Loaded& t) cons
   if (without_order > 1)
     throw ResourceError(
         "{}: {} special tokens without a number ({}, ...); expected added_tokens_decoder to number them, since their order is "
-        "not kept "
-        "everywhere; write the folder anew with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
+        "not kept everywhere; write the folder anew with transformers: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         folder_, without_order, names.unordered().front().substr(0, 80));
   t.added.add(rest, t.model.vocabulary);
+  if (!decoder.null()) note_unread(added(), t, t.notes);
   t.split_special = config().flag("split_special_tokens", false);
   return {names.text_of("bos_token"), names.text_of("eos_token")};
 }
