@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """End-to-end cases about output paths, the store and signals: stores.py CASE SAGEPTQ SOURCE WORK, exit codes as of e2e.py."""
+import atexit
 import csv
 import io
 import json
@@ -14,7 +15,9 @@ from program import SCORE, case, digest, environment, program, readers, sageptq,
 
 
 def start(*arguments, env=environment):
-    return subprocess.Popen([program, *map(str, arguments)], env=env, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([program, *map(str, arguments)], env=env, cwd=work, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    atexit.register(process.kill)  # a case that fails leaves nobody standing still
+    return process
 
 
 def wait_until(what, seconds=120):
