@@ -20,6 +20,7 @@
 #include "core/util/errors.h"
 #include "core/util/files.h"
 #include "core/util/log.h"
+#include "core/util/write_error.h"
 #include "results/store.h"
 
 namespace sage {
@@ -115,7 +116,7 @@ bool create_claim(const std::string& folder, int64_t n) {
     if (!out.flush()) {
       std::error_code ec;
       fs::remove(draft, ec);
-      throw ResourceError("{}: cannot be written ({}); expected a writable store; free some space or choose another --store",
+      throw WriteError("{}: cannot be written ({}); expected a writable store; free some space or choose another --store",
                           draft, std::strerror(errno));
     }
   }
@@ -124,7 +125,7 @@ bool create_claim(const std::string& folder, int64_t n) {
   unlink(draft.c_str());
   if (linked == 0) return true;
   if (code == EEXIST || code == ENOENT) return false;
-  throw ResourceError("{}: cannot be made ({}); expected a file system with hard links; choose another --store", path,
+  throw WriteError("{}: cannot be made ({}); expected a file system with hard links; choose another --store", path,
                       std::strerror(code));
 }
 

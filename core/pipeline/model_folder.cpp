@@ -8,6 +8,7 @@
 
 #include "core/util/errors.h"
 #include "core/util/files.h"
+#include "core/util/write_error.h"
 
 namespace sage {
 namespace fs = std::filesystem;
@@ -26,7 +27,7 @@ FolderInProgress::~FolderInProgress() {
 void FolderInProgress::commit() {
   std::error_code ec;
   fs::rename(part_, final_, ec);
-  if (ec) throw ResourceError("{}: the finished folder cannot be renamed from {} ({}); expected a free name in a writable folder; choose another output path", final_, part_, ec.message());
+  if (ec) throw WriteError("{}: the finished folder cannot be renamed from {} ({}); expected a free name in a writable folder; choose another output path", final_, part_, ec.message());
   done_ = true;
   commit_part("", final_);
 }

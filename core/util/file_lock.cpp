@@ -9,7 +9,7 @@
 #include <cstring>
 #include <utility>
 
-#include "core/util/errors.h"
+#include "core/util/write_error.h"
 
 namespace sage {
 
@@ -17,7 +17,7 @@ std::optional<FileLock> FileLock::take(const std::string& path, Kind kind) {
   for (;;) {
     FileLock lock(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
     if (lock.fd_ < 0)
-      throw ResourceError("{}: cannot be made ({}); expected a writable folder; choose another output path", path,
+      throw WriteError("{}: cannot be made ({}); expected a writable folder; choose another output path", path,
                           std::strerror(errno));
     if (flock(lock.fd_, (kind == Kind::kShared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 && errno == EWOULDBLOCK)
       return std::nullopt;

@@ -10,7 +10,7 @@ namespace sage {
 class FileLock {
  public:
   enum class Kind { kExclusive, kShared };
-  // Nothing if another holder excludes it; never waits. Makes the file where it is absent. ResourceError if that fails.
+  // Nothing if another holder excludes it; never waits. Makes the file where it is absent. WriteError if that fails.
   static std::optional<FileLock> take(const std::string& path, Kind kind);
   ~FileLock();
   FileLock(FileLock&& other) noexcept;

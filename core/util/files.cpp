@@ -19,6 +19,7 @@
 #include <utility>
 
 #include "core/util/errors.h"
+#include "core/util/write_error.h"
 
 namespace sage {
 
@@ -65,7 +66,7 @@ std::string read_file(const std::string& path, uint64_t max_bytes) {
 
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)), part_(fmt::format("{}.part.{}", path_, getpid())) {
   file_ = std::fopen(part_.c_str(), "wb");
-  if (file_ == nullptr) throw ResourceError("{}: cannot be created ({}); expected a writable folder; choose another output path", part_, std::strerror(errno));
+  if (file_ == nullptr) throw WriteError("{}: cannot be created ({}); expected a writable folder; choose another output path", part_, std::strerror(errno));
 }
 
 AtomicFile::~AtomicFile() {
@@ -80,7 +81,7 @@ void AtomicFile::fail(const std::string& what) {
   if (file_ != nullptr) std::fclose(file_);
   file_ = nullptr;
   ::unlink(part_.c_str());
-  throw ResourceError("{}: {} failed ({}); expected room for the whole file; free some space and run the same command again", path_, what, std::strerror(code));
+  throw WriteError("{}: {} failed ({}); expected room for the whole file; free some space and run the same command again", path_, what, std::strerror(code));
 }
 
 void AtomicFile::write(std::string_view bytes) {
@@ -104,11 +105,11 @@ void commit_part(const std::string& part, const std::string& path) {
     if (fd < 0 || fsync(fd) != 0) {
       const int code = errno;
       if (fd >= 0) ::close(fd);
-      throw ResourceError("{}: fsync failed ({}); expected the disk to take the file; free some space and run the same command again", part, std::strerror(code));
+      throw WriteError("{}: fsync failed ({}); expected the disk to take the file; free some space and run the same command again", part, std::strerror(code));
     }
     ::close(fd);
     if (std::rename(part.c_str(), path.c_str()) != 0)
-      throw ResourceError("{}: cannot be renamed to {} ({}); expected a writable folder; check its permissions", part, path, std::strerror(errno));
+      throw WriteError("{}: cannot be renamed to {} ({}); expected a writable folder; check its permissions", part, path, std::strerror(errno));
   }
   std::string folder = std::filesystem::path(path).parent_path().string();
   if (folder.empty()) folder.assign(1, '.');
@@ -128,7 +129,7 @@ void write_file_atomically(const std::string& path, std::string_view bytes) {
 void make_folders(const std::string& path) {
   std::error_code ec;
   std::filesystem::create_directories(path, ec);
-  if (ec) throw ResourceError("{}: the folder cannot be made ({}); expected a writable place; choose another path", path, ec.message());
+  if (ec) throw WriteError("{}: the folder cannot be made ({}); expected a writable place; choose another path", path, ec.message());
 }
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {

@@ -12,6 +12,7 @@
 #include "core/util/files.h"
 #include "core/util/log.h"
 #include "core/util/stop.h"
+#include "core/util/write_error.h"
 #include "experiments/engine/provenance.h"
 #include "results/coverage.h"
 
@@ -175,8 +176,8 @@ class Sweep {
       left.push_back(i);
       return;
     } catch (const Error& e) {
-      // What is missing or misspelt is missing for every point; only failures of the run itself are the point's own.
-      if (e.code() != ExitCode::kInternalError) throw;
+      // What is misspelt is so for every point, and a disk that is full, too; failures of a run or of its model are the point's own.
+      if (e.code() == ExitCode::kUsage || e.code() == ExitCode::kStoppedEarly || dynamic_cast<const WriteError*>(&e) != nullptr) throw;
       log_warning("{}: failed: {}", head(i), e.what());
       failed(i, runner_.record_failure(point.experiment, keys_[i], e));
       ended_ = options_.fail_fast;

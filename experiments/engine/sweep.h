@@ -1,7 +1,7 @@
 // Runs the points of an expanded experiment one after the other and leaves a manifest behind.
 //
 // Points already stored are skipped, so the same command resumes; a point that fails is recorded, printed at once, and the sweep
-// goes on. What is missing for a run, be it room on the disk, is missing for the next one, too, and ends the sweep. The manifest,
+// goes on. A disk that does not take a run (WriteError) will not take the next one, and ends the sweep. The manifest,
 // DIR/sweep.json, lists label, key and record of every point for `report` and the figures; a copy stands in the store under the
 // sweep's name. Both are there before the first point is run.
 //

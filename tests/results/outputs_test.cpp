@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 TEST(OutputPath, SlashesAreForgiven) {
   const TempFolder dir;
   const std::string x = dir / "x", xy = dir / "x/y";
-  for (const char* typed : {"x", "x/", "x//", "x/.", "x/./", "/x"})
+  for (const char* typed : {"x", "x/", "x//", "x/.", "x/./"})
     EXPECT_EQ(output_path(dir / typed), x) << typed;
   for (const char* typed : {"x/y/", "x//y", "x///y//"})
     EXPECT_EQ(new_output_path(dir / typed), xy) << typed;
@@ -45,7 +45,12 @@ TEST(OutputPath, WhatCannotBeMadeIsRefusedAtOnce) {
   EXPECT_THROW(output_file_path(dir / "folder"), UserError);
   EXPECT_THROW(output_file_path(dir / "new/"), UserError);
   EXPECT_EQ(output_file_path(dir / "file"), dir / "file");
+}
+
+TEST(OutputPath, AFolderThatCannotBeWrittenIsRefusedAtOnce) {
   if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
+  const TempFolder dir;
+  make_folders(dir / "folder");
   fs::permissions(dir / "folder", fs::perms::owner_read | fs::perms::owner_exec);
   EXPECT_THROW(output_path(dir / "folder/x"), ResourceError);
 }

@@ -515,7 +515,7 @@ TEST(Verbs, ReportWritesWhatIsAskedFor) {
   EXPECT_THROW(run(report_verb(), {"--store", dir / "store", "--format", "html"}), UserError);
   testing::internal::GetCapturedStdout();
   for (const std::string& out : {std::string(), dir.str(), dir / "t/", store.path_of(std::string(64, 'b'))}) {
-    EXPECT_THROW(run(report_verb(), {"--store", dir / "store", "--output=" + out}), UserError) << out;
+    EXPECT_THROW(run(report_verb(), {"--store", dir / "store", "-o", out}), UserError) << out;
     testing::internal::GetCapturedStdout();
   }
   EXPECT_TRUE(store.get(std::string(64, 'b')).complete());
