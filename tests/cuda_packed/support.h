@@ -17,16 +17,19 @@
 #include "kernels/cuda/compiled/cuda_backend.h"
 #include "kernels/cuda/packed_matrix.h"
 #include "kernels/cuda_on_cpu/cuda_on_cpu_backend.h"
+#include "kernels/cuda_on_cpu/emulated_api.h"
 
 namespace sage::test {
 
 // SAGE_TEST_DEVICE=cuda: a real one; the tests of instances Kinds and those of whole products take any.
 inline const cuda::DeviceBackend& device() {
   static const std::unique_ptr<Backend> backend = [] {
-    const char* name = std::getenv("SAGE_TEST_DEVICE");
-    const char* no_products = std::getenv("SAGE_WITHOUT_CUBLAS");
-    if (name == nullptr || std::string(name) == "cuda_on_cpu") return make_cuda_on_cpu_backend();
-    return no_products == nullptr ? make_backend(name) : make_cuda_backend_without_products();
+    const char* set = std::getenv("SAGE_TEST_DEVICE");
+    const std::string name = set == nullptr ? "cuda_on_cpu" : set;
+    if (std::getenv("SAGE_WITHOUT_CUBLAS") == nullptr) return make_backend(name);
+    if (name == "cuda") return make_cuda_backend_without_products();
+    return std::unique_ptr<Backend>(std::make_unique<cuda::DeviceBackend>(
+        cuda::make_emulated_api(false), cuda::emulated_kernels(), cuda::Precision::kFloat32, cuda::kEmulatedSizes));
   }();
   return dynamic_cast<const cuda::DeviceBackend&>(*backend);
 }
