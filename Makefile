@@ -20,6 +20,7 @@ MODEL ?=
 sageptq := build/release/bin/sageptq
 failed_points := 4
 model_option := $(if $(MODEL),--model "$(MODEL)")
+want = type -P $(1) > /dev/null || { echo "error: $(1): not found; expected the program of Debian's package $(1); install it: apt-get install $(1)" >&2; exit 3; }
 sources = git ls-files --cached --others --exclude-standard '*.cpp' '*.h' '*.cu' '*.cuh' | grep -v '^tests/data/'
 
 .PHONY: help quickstart test test-cuda cuda-bundle fresh ptxas-table build fetch packages packages-test venv model text format tidy install clean clean-venv clean-cache
@@ -101,9 +102,11 @@ text: venv
 	@"$(SAGEPTQ_PYTHON)" scripts/fetch_text.py
 
 format:
+	@$(call want,clang-format)
 	@$(sources) | xargs clang-format -i
 
 tidy: packages-test
+	@$(call want,clang-tidy)
 	@test -f build/release/build.ninja || cmake --preset release --log-level=WARNING
 	@$(sources) | grep '\.cpp$$' | grep -v '^tests/fuzz/' | xargs -P $(JOBS) -n 4 clang-tidy -p build/release --quiet
 

@@ -86,6 +86,10 @@ if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nv
 endif()
 set(CMAKE_CUDA_STANDARD 20)
 set(CMAKE_CUDA_EXTENSIONS OFF)
+# CMake 3.25 marks this library as outdated, and stops where the toolkit (12.9 and newer) does not have it any more.
+if(NOT TARGET CUDA::nvToolsExt)
+  add_library(CUDA::nvToolsExt INTERFACE IMPORTED)
+endif()
 find_package(CUDAToolkit REQUIRED)
 
 # Kernels that spill registers or keep arrays in local memory do not compile. ptxas's report of every kernel goes to a file beside the

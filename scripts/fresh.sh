@@ -9,7 +9,7 @@
 #
 #   FRESH="cpu cuda"                passes: without nvcc, and with the host's toolkit (default: both where the host has one)
 #   FRESH_STEPS="quickstart test"   targets of make that each pass runs
-#   FRESH_DIR=DIR                   where to work (default: a new folder below TMPDIR); a full run needs 12 GB
+#   FRESH_DIR=DIR                   where to work (default: a new folder below TMPDIR); a full run needs about 8 GB
 #   FRESH_KEEP=1                    leave the systems in FRESH_DIR; the next run takes the minimal Debian from there
 #   FRESH_MIRROR=URL                Debian mirror (default: the host's, where it is a Debian 12 itself)
 #
@@ -216,7 +216,12 @@ for pass in $passes; do
   [[ -z $apt_settings ]] || echo "$apt_settings" > "$dir/$pass/etc/apt/apt.conf.d/99fresh"
   enter "$pass" bash -c 'missing=(); for tool in cmake ninja g++ clang llvm-symbolizer ccache pkg-config python3 nvcc; do
     type -P "$tool" > /dev/null || missing+=("$tool"); done; echo "missing at the start: ${missing[*]}; there: $(dpkg-query -W | wc -l) packages"'
+  status=0
   for step in $steps; do
+    if ((status != 0)); then
+      results+=("$(printf '%-18s not run' "$pass $step")")
+      continue
+    fi
     echo "== $pass: make $step YES=1"
     installed "$pass" > "$logs/before"
     before=$SECONDS
@@ -232,8 +237,7 @@ for pass in $passes; do
     remark="set-up installed $(wc -l < "$logs/new") packages"
     [[ ! -s $logs/new ]] || echo "$remark: $(wc -w <<< "$asked") of scripts/packages.txt (${asked//$'\n'/ }), the others came with them"
     tests=$(grep -aE '^[0-9]+% tests passed' "$logs/$pass-$step.log" | tail -1)
-    report "$pass $step" $status "$seconds" "${tests:+$tests; }$remark$( ((status == 0)) || echo "; exit status $status, $logs/$pass-$step.log")"
-    ((status == 0)) || break
+    report "$pass $step" "$status" "$seconds" "${tests:+$tests; }$remark$( ((status == 0)) || echo "; exit status $status, $logs/$pass-$step.log")"
   done
   [[ ${FRESH_KEEP:-} == 1 ]] || rm -rf "${dir:?}/$pass"
 done

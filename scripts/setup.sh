@@ -90,10 +90,12 @@ nvcc() {
     return
   fi
   for folder in "${CUDA_HOME:-}" "${CUDA_PATH:-}"; do
-    if [[ -n $folder && -x $folder/bin/nvcc ]]; then
+    [[ -n $folder ]] || continue
+    if [[ -x $folder/bin/nvcc ]]; then
       echo "$folder/bin/nvcc"
       return
     fi
+    echo "note: $folder (CUDA_HOME or CUDA_PATH) has no bin/nvcc; looking on" >&2
   done
   type -P nvcc && return
   if [[ -x /usr/local/cuda/bin/nvcc ]]; then echo /usr/local/cuda/bin/nvcc; fi

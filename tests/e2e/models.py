@@ -149,7 +149,7 @@ def dead_layer():
     folder = model("dead_layer")
     name = "model.layers.0.mlp.down_proj.weight"
     calibration = ["--set", f"calibration.dataset={small}/calibration.txt", "--set", "calibration.samples=4", "--set", "calibration.length_tokens=64"]
-    compensated = ["--set", "compensator=gptq", "--set", "block_columns=8", "--set", "dead_columns=zero"]
+    compensated = ["--set", "compensator=gptq", "--set", "block_columns=8", "--set", "segment_weights=original", "--set", "dead_columns=zero"]
     for method, options in (("gptq", []), ("billm_released", []), ("billm_paper", []), ("pb_llm_rowwise", []), ("pb_llm_g128", []),
                             ("sage_paper", compensated), ("sage_honest", compensated)):
         out = sageptq("run", method, "--model", folder, "--until", "quantize", *calibration, *options, "-o", f"out-{method}")
@@ -255,16 +255,15 @@ def transformers():
         else:
             raise AssertionError(f"{name} opened the packed directory")
 
-    def score(path):
-        net = hf.AutoModelForCausalLM.from_pretrained(path).double().eval()
-        ids = torch.tensor([list((small / "text.txt").read_bytes()[: 4 * 64])])
-        with torch.no_grad():
-            return [torch.nn.functional.cross_entropy(net(w).logits[0, :-1], w[0, 1:]).item() for w in ids.split(64, dim=1)]
+    (work / "line.txt").write_text((small / "text.txt").read_text().replace("\n", " "))  # one row: no join to imitate
+    ids = hf.PreTrainedTokenizerFast(tokenizer_file=str(small / "tokenizer.json"))((work / "line.txt").read_text())["input_ids"][: 4 * 64]
 
     def agree(path):
-        ours = json.loads(sageptq("eval", "--model", path, *SCORE, "--format", "json").stdout)["perplexity"]
-        theirs = float(torch.tensor(score(path)).mean().exp())
-        near(ours, theirs, 1e-3)
+        out = sageptq("eval", "--model", path, "--text", "line.txt", "--protocol", "gptq-64", "--windows", 4, "--format", "json")
+        net = hf.AutoModelForCausalLM.from_pretrained(path).double().eval()
+        with torch.no_grad():
+            losses = [torch.nn.functional.cross_entropy(net(w).logits[0, :-1], w[0, 1:]) for w in torch.tensor([ids]).split(64, dim=1)]
+        near(json.loads(out.stdout)["perplexity"], torch.stack(losses).mean().exp().item(), 1e-4)
     sageptq("export", "packed", "--dequantized", "-o", "exported")
     for path in (folder, "exported"):
         agree(path)

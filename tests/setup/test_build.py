@@ -37,7 +37,7 @@ class Builds:
         cls.temporary.cleanup()
 
     def run_in(self, *command, expect=0, path=(), **environment):
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=100,
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=280,
                               env={"PATH": ":".join(map(str, (*path, self.tools))), "HOME": str(self.folder), "LANG": "C", **environment})
         if expect is not None:
             self.assertEqual(done.returncode, expect, done.stdout + done.stderr)
@@ -82,6 +82,10 @@ class Build(Builds, unittest.TestCase):
         settings = ("-DSAGE_ONLY=core/util", "-DSAGE_CUDA=OFF")
         self.configure(build, *settings, CMAKE_CXX_COMPILER_LAUNCHER=str(launcher))
         self.assertTrue(f" {launcher} " in (build / "CMakeFiles/rules.ninja").read_text())
+
+    def test_python_named_wrongly(self):
+        done = self.configure(self.folder / "python", "-DSAGE_ONLY=core/util", "-DSAGE_CUDA=OFF", "-DSAGE_PYTHON=/no/python")
+        self.assertIn("SAGE_PYTHON: found '/no/python', which is not there", words(done))
 
     def find_cuda(self, *settings, **options):
         """What cmake/SageCuda.cmake says by itself. Where it has found nvcc it goes on, which a script cannot."""

@@ -38,6 +38,12 @@ class Nvcc(unittest.TestCase):
             self.assertEqual(self.found(**everything), expected)
             everything[variable] = SYSTEM if variable == "PATH" else ""
 
+    def test_a_folder_without_nvcc_is_said(self):
+        on_path = self.toolkit("on_path")
+        done = self.run_with("scripts/setup.sh", "nvcc", CUDA_HOME="/no/toolkit", PATH=f"{on_path.parent}:{SYSTEM}")
+        self.assertEqual(done.stdout.strip(), str(on_path))
+        self.assertIn("/no/toolkit (CUDA_HOME or CUDA_PATH) has no bin/nvcc", done.stderr)
+
     def test_continuous_integration_insists_where_nvcc_is(self):
         make = self.folder / "tools" / "make"
         make.parent.mkdir()
