@@ -1,13 +1,10 @@
-// Whose weight is whose, and group ids as symbols of a plane and back. Ids of weights that are salient, or that follow from position, are not stored.
+// Group ids as symbols of a plane, and back. Ids of weights that are salient, or that follow from position, are not stored.
 #pragma once
 
 #include "core/strategy/planes.h"
 #include "core/tensor/mask.h"
 
 namespace sage {
-
-inline Selection unsalient_of(const SaliencyMask& mask) { return {&mask, false}; }
-inline Selection salient_of(const SaliencyMask& mask) { return {&mask, true}; }
 
 // The ids to store, in row-major order of the owned weights (element labels), or one per row, column or row block.
 std::vector<uint8_t> label_symbols(const GroupMap& groups, const Selection& own);
