@@ -212,8 +212,8 @@ Text load_text(const std::string& name_or_path) {
   text.note = note_on(text, kind);
   if (!text.note.empty())
     log_warning_once(
-        fmt::format("{}: {}; numbers are those of the file's bytes; remove it to compare with tools that do not see it",
-                    text.path, text.note));
+        fmt::format("{}{}; numbers are those of the file's bytes; remove it to compare with tools that do not see it", text.path,
+                    text.note.substr(text.name.size())));
   return text;
 }
 

@@ -40,7 +40,8 @@ Matrix read_input(const std::string& input, const std::string& dataset) {
     constexpr size_t kMost = 12;
     std::vector<std::string> names;
     size_t matrices = 0;
-    for (const TensorInfo& t : SafetensorsFile(input).tensors())
+    const SafetensorsFile file(input);
+    for (const TensorInfo& t : file.tensors())
       if (t.shape.size() == 2 && ++matrices <= kMost) names.push_back(fmt::format("{} {}", t.name, t.shape_text()));
     throw UserError("--input {0}: names no tensor; expected {0}:TENSOR; its matrices are: {1}{2}", input, matrices > 0 ? fmt::format("{}", fmt::join(names, ", ")) : "none",
                     matrices > kMost ? fmt::format(", and {} more", matrices - kMost) : "");
