@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """One end-to-end case: e2e.py CASE SAGEPTQ SOURCE WORK. Exit 0 passed, 77 skipped, anything else failed."""
 import json
+import math
 import random
 import re
 import resource
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import time
 
+from device_files import grams_of, rows_that_differ
 from program import SCORE, case, digest, environment, program, readers, sageptq, source, toy_model, work
 
 
@@ -514,20 +516,33 @@ def rerun():
 
 
 def device():
-    """The CUDA backend, its kernels executed on the CPU, gives the files and the perplexity of `cpu`."""
+    """The CUDA backend, its kernels executed on the CPU, gives the files and the perplexity of `cpu`.
+
+    Methods that calibrate see Grams that differ in their last bits. Where a weight lies half-way between two codes, that decides, and
+    the rest of its row, and with quantized propagation all blocks after it, follow: hence original propagation, and rows."""
     model = toy_model()
     score = ["--text", "text.txt", "--protocol", "gptq-64", "--windows", 2, "--format", "json"]
-    calibrated = ["--set", "calibration.samples=2", "--set", "calibration.length_tokens=32", "--set", f"calibration.dataset={work}/text.txt"]
+    calibrated = ["--set", "calibration.samples=2", "--set", "calibration.length_tokens=32", "--set", f"calibration.dataset={work}/text.txt",
+                  "--set", "calibration.propagation=original"]
     for method, options in (("sage_paper", []), ("rtn", []), ("gptq", calibrated), ("billm_released", calibrated), ("pb_llm_g128", calibrated)):
         rows = {}
         for where in ("cpu", "cuda_on_cpu"):
             out = sageptq("run", method, "--model", model, *score, *options, "--device", where, "-o", f"{method}-{where}")
             row = json.loads(out.stdout)
             rows[where] = row["rows"][0] if isinstance(row, dict) else row[0]
-        if not options:  # Grams differ in their last bits, and a weight half-way between two codes with them
-            assert digest(work / f"{method}-cpu/model.safetensors") == digest(work / f"{method}-cuda_on_cpu/model.safetensors"), method
+        same = digest(work / f"{method}-cpu/model.safetensors") == digest(work / f"{method}-cuda_on_cpu/model.safetensors")
+        assert same or options, method
+        if not same:
+            differ, count = rows_that_differ(f"{method}-cpu", f"{method}-cuda_on_cpu")
+            print(f"{method}: {differ} of {count} rows differ")
+            assert differ <= 0.02 * count, (method, differ, count)
         a, b = (float(str(rows[w]["perplexity"]).split()[0]) for w in ("cpu", "cuda_on_cpu"))
-        assert abs(a - b) <= 1e-4 * a, (method, a, b)
+        assert abs(a - b) <= (1e-4 if same else 0.02) * a, (method, a, b)
+    ours, theirs = grams_of("cpu"), grams_of("cuda_on_cpu")
+    assert len(ours) == 8 and ours.keys() == theirs.keys(), (ours.keys(), theirs.keys())
+    for key, gram in ours.items():
+        error = math.dist(gram, theirs[key]) / math.hypot(*gram)
+        assert error < 1e-5, (key, error)
     runs = json.loads(sageptq("run", "rtn", "--model", model, *score, "--device", "cuda_on_cpu", "-o", "rtn-cuda_on_cpu").stdout)
     assert runs, "the device's run is stored"
     unknown = sageptq("run", "rtn", "--model", model, "--device", "cdua", expect=2)
