@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <omp.h>
 
+#include <cstdlib>
+
 #include "core/util/errors.h"
 #include "kernels/cpu/operations.h"
 
@@ -53,12 +55,15 @@ std::string CpuBackend::description() const {
 }  // namespace cpu
 
 std::unique_ptr<Backend> make_cpu_backend(const std::string& variant) {
+  const char* const named = variant.empty() ? std::getenv("SAGEPTQ_CPU_KERNELS") : nullptr;
+  const std::string wanted = named != nullptr ? named : variant;
   std::string names;
   for (const cpu::KernelTable* k : usable_kernels()) {
-    if (variant.empty() || variant == k->name) return std::make_unique<cpu::CpuBackend>(*k);
+    if (wanted.empty() || wanted == k->name) return std::make_unique<cpu::CpuBackend>(*k);
     names += (names.empty() ? "" : ", ") + std::string(k->name);
   }
-  throw ResourceError("backend 'cpu': this machine cannot run kernel variant '{}'; expected one of: {}", variant, names);
+  throw ResourceError("{}: this machine cannot run kernel variant '{}'; expected one of: {}; choose one of them, or none",
+                      named != nullptr ? "SAGEPTQ_CPU_KERNELS" : "backend 'cpu'", wanted, names);
 }
 
 std::vector<std::string> cpu_variants() {

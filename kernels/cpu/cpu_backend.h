@@ -14,8 +14,8 @@
 
 namespace sage {
 
-// With no argument the best variant of this machine; otherwise "avx512", "avx2" or "portable" (tests compare them).
-// ResourceError for a variant this machine cannot run.
+// With no argument the variant that SAGEPTQ_CPU_KERNELS names, else the best of this machine; otherwise "avx512", "avx2" or
+// "portable" (tests compare them). ResourceError for a variant this machine cannot run.
 std::unique_ptr<Backend> make_cpu_backend(const std::string& variant = "");
 
 // The variants this machine can run, best first.

@@ -10,6 +10,31 @@ TEST(Backends, AreFoundByName) {
   EXPECT_NE(make_backend("cpu")->description().find("OpenBLAS"), std::string::npos);
 }
 
+TEST(Backends, TheEnvironmentChoosesCpuKernels) {
+  const char* const before = std::getenv("SAGEPTQ_CPU_KERNELS");
+  const std::string kept = before == nullptr ? "" : before;
+  for (const std::string& variant : cpu_variants()) {
+    setenv("SAGEPTQ_CPU_KERNELS", variant.c_str(), 1);
+    EXPECT_EQ(make_backend("cpu")->description(), make_cpu_backend(variant)->description());
+    EXPECT_EQ(make_cpu_backend("portable")->description().substr(0, 8), "portable") << "an explicit choice comes first";
+  }
+  setenv("SAGEPTQ_CPU_KERNELS", "sse9", 1);
+  try {
+    make_backend("cpu");
+    ADD_FAILURE() << "unknown kernels are taken";
+  } catch (const ResourceError& e) {
+    const std::string text = e.what();
+    EXPECT_NE(text.find("SAGEPTQ_CPU_KERNELS: this machine cannot run kernel variant 'sse9'"), std::string::npos) << text;
+    EXPECT_NE(text.find("portable"), std::string::npos) << text;
+  }
+  setenv("SAGEPTQ_CPU_KERNELS", "", 1);
+  EXPECT_EQ(make_backend("cpu")->description(), make_cpu_backend(cpu_variants().front())->description());
+  if (before != nullptr)
+    setenv("SAGEPTQ_CPU_KERNELS", kept.c_str(), 1);
+  else
+    unsetenv("SAGEPTQ_CPU_KERNELS");
+}
+
 TEST(Backends, UnknownNameOffersTheNearest) {
   try {
     make_backend("refrence");
