@@ -97,7 +97,7 @@ std::string tokenizer_files_digest(const std::string& folder) {
     if (!fs::exists(path, error)) return false;
     std::string bytes = read_file(path, kMaxTokenizerBytes);
     if (inert_keys) bytes = without_inert_keys(bytes);
-    if (bytes != "{}") text += fmt::format("{} {}\n", name, sha256_hex(bytes));
+    if (!inert_keys || bytes != "{}") text += fmt::format("{} {}\n", name, sha256_hex(bytes));
     return true;
   };
   if (!take("tokenizer.json", false)) {

@@ -129,7 +129,8 @@ TEST_F(RunKey, WhatDecidesNothingIsNotInIt) {
   EXPECT_EQ(text_of({"calibration.dataset=" + copy, "eval=[{text: '" + copy + "', protocol: gptq-64, windows: 3, kl: true}]"}), as_it_is);
   fs::copy(folder_ / "model", folder_ / "moved", fs::copy_options::recursive);
   EXPECT_EQ(text_of({"model.path=" + (folder_ / "moved").string()}), as_it_is);
-  edit_model("config.json", "{", "{\"torch_dtype\": \"bfloat16\", \"transformers_version\": \"9\", \"_name_or_path\": \"x\", \"use_cache\": false,");
+  edit_model("config.json", "\"torch_dtype\": \"float16\"",
+             "\"torch_dtype\": \"bfloat16\", \"transformers_version\": \"9\", \"_name_or_path\": \"x\", \"use_cache\": false");
   EXPECT_EQ(text_of({}), as_it_is);
 }
 

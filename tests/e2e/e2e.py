@@ -468,7 +468,8 @@ def rerun():
         image = path.read_bytes()[512:]
         assert image.count(sources) == 1, "a record says which sources made it"
         image = image.replace(sources, sources[::-1])
-        head = b"sage-ptq run file\nsha256 " + hashlib.sha256(image).hexdigest().encode() + b" of all bytes after the first 512\n"
+        (work / "image").write_bytes(image)
+        head = f"sage-ptq run file\nsha256 {digest(work / 'image')} of all bytes after the first 512\n".encode()
         path.chmod(0o644)
         path.write_bytes(head.ljust(512, b"\0") + image)
 

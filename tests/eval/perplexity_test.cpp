@@ -274,7 +274,7 @@ TEST_F(EvalTest, StatesAreKeptAndReused) {
 std::string edited_model(const std::string& folder, const std::string& key, const nlohmann::json& value, const std::string& file = "") {
   namespace fs = std::filesystem;
   fs::create_directories(folder);
-  fs::copy(model_folder("llama_mha"), folder, fs::copy_options::overwrite_existing);
+  fs::copy(model_folder("llama_mha"), folder, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
   auto config = nlohmann::json::parse(read_file(folder + "/config.json"));
   config[key] = value;
   write_file_atomically(folder + "/config.json", config.dump());
