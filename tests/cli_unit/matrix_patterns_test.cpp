@@ -65,6 +65,13 @@ TEST_F(Patterns, WhatIsNeverQuantizedNeedNotBeNamed) {
   }
 }
 
+TEST_F(Patterns, KeepTheirOrigins) {
+  const std::string path = file("x.yaml", "extends: rtn\nexclude: ['*a*', '*b*']\n");
+  const Experiment e = resolve_experiment(path, {"include=['*c*']"}, registries_);
+  EXPECT_TRUE(has(e.resolved.find("exclude")->items()[1].where().str(), "x.yaml:2:18"));
+  EXPECT_EQ(e.resolved.find("include")->items()[0].where().str(), "--set include=['*c*']");
+}
+
 TEST_F(Patterns, SomethingMustBeLeft) {
   const std::string said = check("include: ['*down_proj*']\nexclude: ['*mlp*']\n");
   EXPECT_TRUE(has(said, "include and exclude leave no matrix")) << said;
