@@ -12,10 +12,10 @@
 namespace sage {
 
 struct EvalOverrides {
-  std::optional<std::string> protocol;
-  std::optional<std::string> text;
-  std::optional<int64_t> windows;
-  std::optional<bool> kl;
+  std::optional<std::string> protocol = std::nullopt;
+  std::optional<std::string> text = std::nullopt;
+  std::optional<int64_t> windows = std::nullopt;
+  std::optional<bool> kl = std::nullopt;
 
   bool any() const { return protocol || text || windows || kl; }
 };

@@ -134,6 +134,8 @@ Value with_origins(Value printed, const Value* written) {
     if (const Value* given = written->find(key)) {
       member.set_where(given->where());
       member.set_key_where(given->key_where());
+      for (size_t i = 0; given->is_list() && member.is_list() && i < std::min(given->items().size(), member.items().size()); ++i)
+        member.items()[i].set_where(given->items()[i].where());
     }
   return printed;
 }

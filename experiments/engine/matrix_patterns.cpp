@@ -29,6 +29,12 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
     text.replace(at, from.size(), to);
 }
 
+bool is_regex(const std::string& p) {
+  const auto holds = [&](std::string_view part) { return p.find(part) != std::string::npos; };
+  return p.starts_with("re:") || p.starts_with("regex:") || p.starts_with(".*") || p.starts_with("^") || p.ends_with("$") ||
+         holds("\\") || holds(".+");
+}
+
 // What a regular expression says that a glob can say, too.
 std::string without_regex(std::string p) {
   for (const char* prefix : {"re:", "regex:"})
@@ -88,8 +94,11 @@ std::string suggested_pattern(const std::string& pattern, const Names& names) {
     if (!p.ends_with("*")) p += "*";
     return p;
   };
-  for (const std::string& p :
-       {pattern + "*", "*" + pattern, stars(pattern), without_regex(pattern), stars(without_regex(pattern))})
+  Names candidates = {pattern + "*", "*" + pattern, stars(pattern)};
+  // What can only be meant as a regular expression is not read as a glob first.
+  const Names rewritten = {without_regex(pattern), stars(without_regex(pattern))};
+  candidates.insert(is_regex(pattern) ? candidates.begin() : candidates.end(), rewritten.begin(), rewritten.end());
+  for (const std::string& p : candidates)
     if (p.find_first_not_of('*') != std::string::npos && any_match(p, names)) return p;
   // A word that is spelled otherwise.
   Names known;

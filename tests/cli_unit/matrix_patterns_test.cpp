@@ -23,18 +23,19 @@ class Patterns : public ExperimentFiles {
 };
 
 TEST_F(Patterns, WhatWasMeant) {
-  for (const auto& [typed, meant] :
-       std::vector<std::pair<std::string, std::string>>{{"down_proj", "*down_proj*"},
-                                                        {".*down_proj.*", "*down_proj*"},
-                                                        {"re:.*down_proj", "*down_proj*"},
-                                                        {"re:.*down_proj\\.weight$", "*down_proj.weight"},
-                                                        {"^model\\.layers\\.0\\..*$", "model.layers.0.*"},
-                                                        {"model.layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj*"},
-                                                        {"layers.1.", "*layers.1.*"},
-                                                        {"model\\.layers\\.\\d+\\.mlp\\..*", "*model.layers.*.mlp.*"},
-                                                        {"*donw_proj*", "*down_proj*"},
-                                                        {"re:.*qproj.*", "*q_proj*"},
-                                                        {"nothing like it", ""}}) {
+  for (const auto& [typed, meant] : std::vector<std::pair<std::string, std::string>>{
+           {"down_proj", "*down_proj*"},
+           {".*down_proj.*", "*down_proj*"},
+           {"re:.*down_proj", "*down_proj*"},
+           {"re:.*down_proj\\.weight$", "*down_proj.weight"},
+           {"^model\\.layers\\.0\\..*$", "model.layers.0.*"},
+           {"model.layers.0.mlp.down_proj", "model.layers.0.mlp.down_proj*"},
+           {"layers.1.", "*layers.1.*"},
+           {"model\\.layers\\.\\d+\\.mlp\\..*", "*model.layers.*.mlp.*"},
+           {"model.*.down_proj", "model.*.down_proj*"},  // a glob, for all its ".*"
+           {"*donw_proj*", "*down_proj*"},
+           {"re:.*qproj.*", "*q_proj*"},
+           {"nothing like it", ""}}) {
     SCOPED_TRACE(typed);
     const std::string found = suggested_pattern(typed, names_);
     EXPECT_EQ(found, meant);
@@ -63,6 +64,13 @@ TEST_F(Patterns, WhatIsNeverQuantizedNeedNotBeNamed) {
     const std::string said = check(std::string("exclude: ['") + name + "']\n");
     EXPECT_TRUE(has(said, "never quantized")) << said;
   }
+}
+
+TEST_F(Patterns, KeepTheirOrigins) {
+  const std::string path = file("x.yaml", "extends: rtn\nexclude: ['*a*', '*b*']\n");
+  const Experiment e = resolve_experiment(path, {"include=['*c*']"}, registries_);
+  EXPECT_TRUE(has(e.resolved.find("exclude")->items()[1].where().str(), "x.yaml:2:18"));
+  EXPECT_EQ(e.resolved.find("include")->items()[0].where().str(), "--set include=['*c*']");
 }
 
 TEST_F(Patterns, SomethingMustBeLeft) {

@@ -53,8 +53,7 @@ class DeviceQuantization : public testing::Test {
     const PipelineFactory f = test::factory(pipeline);
     const CalibrationJob calibration{test::draw(source_.config().vocab_size, config_.samples, config_.length_tokens, 1),
                                      config_};
-    QuantizeModelJob job{source_, f,  test::registries(), backend, 1, folder_.file(name), "", false,
-                         {},      {}, &calibration,       nullptr};
+    QuantizeModelJob job{source_, f, test::registries(), backend, 1, folder_.file(name), "", false, {}, {}, &calibration};
     quantize_model(job);
     return read_file(folder_.file(name) + "/model.safetensors");
   }

@@ -56,7 +56,7 @@ class ToyModel : public testing::TestWithParam<const char*> {
     config.length_tokens = kLength;
     const CalibrationJob calibration{test::draw(source_->config().vocab_size, config.samples, kLength, 0), config};
     const std::string packed = folder_.file("packed " + backend.name());
-    quantize_model({*source_, factory, test::registries(), backend, 1, packed, "", false, {}, {}, &calibration, nullptr});
+    quantize_model({*source_, factory, test::registries(), backend, 1, packed, "", false, {}, {}, &calibration});
     EvalOptions options;
     options.progress = false;
     const Reference reference{&*source_, FinalStates::of(*source_, windows_, backend, options)};
@@ -130,7 +130,7 @@ TEST(WideHeads, AreRefusedBeforeTheWork) {
   const CalibrationJob calibration{test::draw(source.config().vocab_size, 1, kLength, 0), config};
   const std::string out = folder.file("packed");
   expect_refused([&] {
-    quantize_model({source, factory, test::registries(), *device, 1, out, "", false, {}, {}, &calibration, nullptr});
+    quantize_model({source, factory, test::registries(), *device, 1, out, "", false, {}, {}, &calibration});
   });
   EXPECT_FALSE(std::filesystem::exists(out + ".work"));
 

@@ -175,7 +175,9 @@ TEST_P(CalibratedModel, KeepsSecondsAndOutcomesOverInterruptions) {
   EXPECT_GT(report_.seconds.calibrate, kSlow);
   for (const MatrixReport& m : report_.matrices) {
     EXPECT_EQ(m.outcome, whole.at(m.name)) << m.name;
-    if (m.layer == 0) EXPECT_EQ(m.seconds, first_half.at(m.name));
+    if (m.layer == 0) {
+      EXPECT_EQ(m.seconds, first_half.at(m.name));
+    }
   }
   // A folder that is complete is taken over with all it took.
   const QuantizeSeconds made = report_.seconds;

@@ -85,7 +85,7 @@ class Identity : public testing::Test {
     CalibrationJob calibration{draw(source.config().vocab_size, p.calibration.samples, p.calibration.length_tokens, static_cast<uint64_t>(p.calibration.seed)),
                                p.calibration};
     calibration.samples.digest += p.text;
-    return use(QuantizeModelJob{source, f, *p.registries, *p.backend, p.seed, folder_.file(p.out), p.run_key, p.trace, p.selects, p.observe, &calibration, nullptr, p.build});
+    return use(QuantizeModelJob{source, f, *p.registries, *p.backend, p.seed, folder_.file(p.out), p.run_key, p.trace, p.selects, p.observe, &calibration, p.build});
   }
   std::string fingerprint(const Parts& p) const { return with_job(p, quantization_fingerprint); }
   std::string text(const Parts& p) const { return with_job(p, fingerprint_text); }

@@ -96,9 +96,9 @@ TEST(Outcome, OfEveryKindOfPipeline) {
     EXPECT_EQ(r.outcome.percdamp.has_value(), f.needs_calibration());
     EXPECT_EQ(r.outcome.dead_columns, f.needs_calibration() ? std::optional<int64_t>(3) : std::nullopt);
     EXPECT_EQ(r.outcome.damping_retries, f.needs_calibration() ? std::optional<int64_t>(0) : std::nullopt);
-    if (r.outcome.percdamp) EXPECT_EQ(*r.outcome.percdamp, layer.options.percdamp);
+    EXPECT_EQ(r.outcome.percdamp.value_or(layer.options.percdamp), layer.options.percdamp);
     EXPECT_EQ(r.outcome.threshold_cut.has_value(), std::string(pipeline).find("saliency") != std::string::npos);
-    if (r.outcome.threshold_cut) EXPECT_EQ(*r.outcome.threshold_cut, 0.1);
+    EXPECT_EQ(r.outcome.threshold_cut.value_or(0.1), 0.1);
   }
 }
 
