@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """One end-to-end case: e2e.py CASE SAGEPTQ SOURCE WORK. Exit 0 passed, 77 skipped, anything else failed."""
+import hashlib
 import json
 import math
+import os
 import random
 import re
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
+sys.dont_write_bytecode = True
 from device_files import grams_of, rows_that_differ
 from program import SCORE, case, digest, environment, program, readers, sageptq, source, toy_model, work
 

@@ -9,8 +9,10 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
+sys.dont_write_bytecode = True
 from program import SCORE, case, digest, environment, program, readers, sageptq, source, toy_model, work, write_text
 
 
