@@ -37,18 +37,23 @@ std::string half_range_warning(WeightView weights, const PlaneWriter& writer, co
   for (const auto& [name, plane] : writer.number_planes()) {
     // Means are as large as weights, so they can only overflow where a weight does.
     if (plane.role == Role::kOffset && largest <= kLargestHalf) continue;
-    const auto at_largest = std::count_if(plane.values.begin(), plane.values.end(), [](float v) { return std::fabs(v) >= kLargestHalf; });
+    const auto at_largest =
+        std::count_if(plane.values.begin(), plane.values.end(), [](float v) { return std::fabs(v) >= kLargestHalf; });
     if (at_largest > 0)
-      found.push_back(fmt::format("{} of {} numbers of '{}' stand at FP16's largest, 65504", at_largest, plane.values.size(), name));
+      found.push_back(
+          fmt::format("{} of {} numbers of '{}' stand at FP16's largest, 65504", at_largest, plane.values.size(), name));
     if (plane.role != Role::kCode || tiny_weights == 0) continue;
     const auto zeros = std::count(plane.values.begin(), plane.values.end(), 0.0f);
     if (zeros > 0)
-      found.push_back(fmt::format("{} of {} numbers of '{}' are zero, and {} weights are too small for FP16", zeros, plane.values.size(), name, tiny_weights));
+      found.push_back(fmt::format("{} of {} numbers of '{}' are zero, and {} weights are too small for FP16", zeros,
+                                  plane.values.size(), name, tiny_weights));
   }
   if (tiny_rows > 0) found.push_back(fmt::format("{} rows hold only weights below FP16's smallest step, 6e-8", tiny_rows));
   if (found.empty()) return "";
-  return fmt::format("{}: {}; expected numbers within FP16, in which they are stored; the weights there are not what they were: exclude the matrix, or rescale it",
-                     matrix, fmt::join(found, "; "));
+  return fmt::format(
+      "{}: {}; expected numbers within FP16, in which they are stored; the weights there are not what they were: exclude the "
+      "matrix, or rescale it",
+      matrix, fmt::join(found, "; "));
 }
 
 }  // namespace sage

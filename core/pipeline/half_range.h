@@ -9,7 +9,7 @@
 namespace sage {
 
 // One sentence for the log with the counts, or "" where everything fits:
-//   - scales, means and kept weights that stand at FP16's largest number, 65504: what they belong to decodes to less than it was;
+//   - scales, means and kept weights that stand at FP16's largest number, 65504: what they belong to decodes to less;
 //   - zeros among kept weights, where the matrix has weights that FP16 rounds to zero;
 //   - rows whose weights are all below FP16's smallest step, 2^-24, and not zero: no scale can be stored for them.
 // Zero points are not counted: some formats put them far beyond the codes on purpose. `weights` is the matrix as it came.

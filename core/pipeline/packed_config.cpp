@@ -28,8 +28,9 @@ DType dtype_of(const json& value, const std::string& path) {
   DType dtype = DType::kF16;
   if (!value.is_string() || !parse_dtype(value.get<std::string>(), &dtype) ||
       (dtype != DType::kF16 && dtype != DType::kBF16 && dtype != DType::kF32))
-    throw ResourceError("{}: quantization_config: {} as a matrix's dtype; expected F16, BF16 or F32; the packed directory is damaged", path,
-                        value.dump());
+    throw ResourceError(
+        "{}: quantization_config: {} as a matrix's dtype; expected F16, BF16 or F32; the packed directory is damaged", path,
+        value.dump());
   return dtype;
 }
 
@@ -71,7 +72,8 @@ json exported_config(const ModelConfig& packed, const std::string& torch_dtype) 
 
 void write_source_dtypes(const std::map<std::string, DType>& dtypes, json& quantization) {
   std::map<DType, int64_t> count;
-  for (const auto& [name, dtype] : dtypes) ++count[dtype];
+  for (const auto& [name, dtype] : dtypes)
+    ++count[dtype];
   DType most = DType::kF16;
   for (const auto& [dtype, n] : count)
     if (n > count[most]) most = dtype;
@@ -85,7 +87,8 @@ std::map<std::string, DType> read_source_dtypes(const json& quantization, const 
   if (const auto it = quantization.find(kDtypeKey); it != quantization.end()) out[""] = dtype_of(*it, path);
   if (const auto it = quantization.find(kDtypesKey); it != quantization.end()) {
     if (!it->is_object()) dtype_of(*it, path);
-    for (const auto& [name, value] : it->items()) out[name] = dtype_of(value, path);
+    for (const auto& [name, value] : it->items())
+      out[name] = dtype_of(value, path);
   }
   return out;
 }

@@ -109,6 +109,7 @@ ExitCode run(const Program& program, const po::variables_map& given) {
     std::unique_ptr<WeightSource> opened = open_model(path, program.registries, *backend);
     const Family& family = find_family(opened->config());
     check_forward(family, opened->config(), *backend);
+    check_tensors(family, *opened);
     report_unread_tensors(family, *opened, given.count("strict") > 0);
     return opened;
   };

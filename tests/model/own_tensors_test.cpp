@@ -1,4 +1,5 @@
-// What a checkpoint's file and its config.json say of each other: heads of their own, tensors nobody reads, numbers that are none.
+// What a checkpoint's file and its config.json say of each other: heads of their own, tensors nobody reads, numbers that are
+// none.
 #include <gtest/gtest.h>
 
 #include <bit>
@@ -47,8 +48,10 @@ class Changed {
       kept.push_back(std::make_unique<std::string>());
       for (const float v : t.values) {
         const auto put = [&](auto x) { kept.back()->append(reinterpret_cast<const char*>(&x), sizeof x); };
-        if (t.dtype == DType::kF32) put(v);
-        else put(t.dtype == DType::kF16 ? float_to_half(v) : float_to_bfloat16(v));
+        if (t.dtype == DType::kF32)
+          put(v);
+        else
+          put(t.dtype == DType::kF16 ? float_to_half(v) : float_to_bfloat16(v));
       }
       w.add(name, t.dtype, t.shape, std::as_bytes(std::span(kept.back()->data(), kept.back()->size())));
     }
@@ -84,7 +87,8 @@ class OwnHead : public testing::TestWithParam<Named> {
   }
 };
 INSTANTIATE_TEST_SUITE_P(Families, OwnHead,
-                         testing::Values(Named{"llama_gqa_tied_bf16", "model.embed_tokens.weight"}, Named{"opt", "model.decoder.embed_tokens.weight"}),
+                         testing::Values(Named{"llama_gqa_tied_bf16", "model.embed_tokens.weight"},
+                                         Named{"opt", "model.decoder.embed_tokens.weight"}),
                          [](const auto& info) { return std::string(info.param.model); });
 
 TEST_P(OwnHead, CountsWhereItDiffersFromTheEmbedding) {
@@ -116,7 +120,8 @@ TEST_P(OwnHead, OfAnotherShapeIsRefused) {
 TEST_P(OwnHead, ThatIsMissingIsToldWithTheFlag) {
   model_.config["tie_word_embeddings"] = false;
   const CheckpointSource s = model_.open();
-  EXPECT_ERROR(ResourceError, check_tensors(find_family(s.config()), s), "no tensor 'lm_head.weight'", "tie_word_embeddings is false");
+  EXPECT_ERROR(ResourceError, check_tensors(find_family(s.config()), s), "no tensor 'lm_head.weight'",
+               "tie_word_embeddings is false");
 }
 
 TEST(UnreadTensors, AreThoseTheConfigDenies) {
@@ -135,7 +140,8 @@ TEST(UnreadTensors, AreThoseTheConfigDenies) {
   EXPECT_EQ(unread(), (std::vector<std::string>{kHead, bias, beyond}));
   const CheckpointSource s = model.open();
   const Family& family = find_family(s.config());
-  EXPECT_ERROR(ResourceError, report_unread_tensors(family, s, true), model.path(), "3 of its tensors", kHead, bias, beyond, "--strict");
+  EXPECT_ERROR(ResourceError, report_unread_tensors(family, s, true), model.path(), "3 of its tensors", kHead, bias, beyond,
+               "--strict");
   testing::internal::CaptureStderr();
   report_unread_tensors(family, s, false);
   report_unread_tensors(family, s, false);
@@ -151,7 +157,8 @@ TEST(FiniteTensors, AreAskedOfEverythingThatIsNotSkipped) {
   const auto first_bad = [](const Changed& model, const std::set<std::string>& skipped) -> std::string {
     const CheckpointSource s = model.open();
     try {
-      check_finite_tensors(s.tensor_files(), find_family(s.config()), s.config(), [&](const std::string& n) { return skipped.count(n) > 0; });
+      check_finite_tensors(s.tensor_files(), find_family(s.config()), s.config(),
+                           [&](const std::string& n) { return skipped.count(n) > 0; });
     } catch (const ResourceError& e) {
       return e.what();
     }

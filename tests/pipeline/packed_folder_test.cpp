@@ -30,12 +30,15 @@ class PackedFolder : public testing::Test {
 
   std::string path(const std::string& name) const { return folder_.file(name); }
   json config_of(const std::string& name) const { return json::parse(read_file(path(name) + "/config.json")); }
-  void write_config(const std::string& name, const json& config) const { write_file_atomically(path(name) + "/config.json", config.dump()); }
+  void write_config(const std::string& name, const json& config) const {
+    write_file_atomically(path(name) + "/config.json", config.dump());
+  }
   std::string copy_of(const std::string& model, const std::string& name) const {
     std::filesystem::copy(model_folder(model), path(name), std::filesystem::copy_options::recursive);
     return path(name);
   }
-  void quantize(const std::string& model, const std::string& name, const std::string& pipeline = kRtn, const std::function<bool(const std::string&)>& selects = {}) const {
+  void quantize(const std::string& model, const std::string& name, const std::string& pipeline = kRtn,
+                const std::function<bool(const std::string&)>& selects = {}) const {
     const CheckpointSource source(model);
     const PipelineFactory f = test::factory(pipeline);
     quantize_model({source, f, test::registries(), test::cpu(), 1, path(name), "", false, selects, {}, nullptr, nullptr});
@@ -60,7 +63,8 @@ class PackedFolder : public testing::Test {
             kept.back()->replace(2 * i, 2, reinterpret_cast<const char*>(&b), 2);
           }
         }
-        w.add(name, place.tensor->dtype, place.tensor->shape, std::as_bytes(std::span(kept.back()->data(), kept.back()->size())));
+        w.add(name, place.tensor->dtype, place.tensor->shape,
+              std::as_bytes(std::span(kept.back()->data(), kept.back()->size())));
       }
     }
     w.write(folder + "/model.safetensors");
@@ -98,10 +102,12 @@ TEST_F(PackedFolder, TellsOtherProgramsWhatToDo) {
       older.erase(key);
       if (original.contains(key)) older[key] = original[key];
     }
-    for (const char* key : {"original", "dtype", "dtypes"}) older["quantization_config"].erase(key);
+    for (const char* key : {"original", "dtype", "dtypes"})
+      older["quantization_config"].erase(key);
     write_config(packed, older);
     const PackedSource old = open(packed);
-    for (const auto& [name, site] : source.sites()) EXPECT_TRUE(same_bits(old.load_linear(name), source.load_linear(name)));
+    for (const auto& [name, site] : source.sites())
+      EXPECT_TRUE(same_bits(old.load_linear(name), source.load_linear(name)));
     export_dequantized(old, path(exported + "-old"));
     EXPECT_EQ(config_of(exported + "-old"), original);
     EXPECT_EQ(slurp(path(exported + "-old") + "/model.safetensors"), slurp(path(exported) + "/model.safetensors"));
@@ -116,13 +122,15 @@ TEST_F(PackedFolder, KeepsTheDtypeOfEachMatrix) {
   EXPECT_EQ(read_source_dtypes(q, "config.json"), (std::map<std::string, DType>{{"", DType::kBF16}, {"b", DType::kF32}}));
   EXPECT_TRUE(read_source_dtypes(json::object(), "config.json").empty());
   for (const char* bad : {R"({"dtype": "U8"})", R"({"dtype": 3})", R"({"dtypes": "F32"})", R"({"dtypes": {"a": "F8"}})"})
-    EXPECT_ERROR(ResourceError, read_source_dtypes(json::parse(bad), "config.json"), "config.json", "expected F16, BF16 or F32");
+    EXPECT_ERROR(ResourceError, read_source_dtypes(json::parse(bad), "config.json"), "config.json",
+                 "expected F16, BF16 or F32");
 }
 
 TEST_F(PackedFolder, ExportsAllTensorsInTheDtypeAskedFor) {
   quantize(model_folder("llama_gqa_tied_bf16"), "packed", kRtn, [](const std::string& n) { return n != kUp; });
   const PackedSource packed = open("packed");
-  for (const auto& [dtype, torch] : {std::pair{DType::kF32, "float32"}, std::pair{DType::kF16, "float16"}, std::pair{DType::kBF16, "bfloat16"}}) {
+  for (const auto& [dtype, torch] :
+       {std::pair{DType::kF32, "float32"}, std::pair{DType::kF16, "float16"}, std::pair{DType::kBF16, "bfloat16"}}) {
     export_dequantized(packed, path(torch), dtype);
     EXPECT_EQ(config_of(torch).at("torch_dtype"), torch);
     const CheckpointSource s(path(torch));
@@ -133,7 +141,10 @@ TEST_F(PackedFolder, ExportsAllTensorsInTheDtypeAskedFor) {
       const Matrix a = packed.load_linear(name), b = s.load_linear(name);
       for (int64_t i = 0; i < a.size(); ++i) {
         const float v = a.data()[i];
-        ASSERT_EQ(b.data()[i], dtype == DType::kF32 ? v : dtype == DType::kF16 ? round_to_half(v) : bfloat16_to_float(float_to_bfloat16(v))) << name;
+        ASSERT_EQ(b.data()[i], dtype == DType::kF32   ? v
+                               : dtype == DType::kF16 ? round_to_half(v)
+                                                      : bfloat16_to_float(float_to_bfloat16(v)))
+            << name;
       }
     }
   }
@@ -144,11 +155,13 @@ TEST_F(PackedFolder, ExportsNoInfinityAndCountsWhatBecomesZero) {
   const std::string head = "model.embed_tokens.weight";
   spoil(model, head, [](std::span<float> v) { v[5] = 7e4f, v[17] = -1e30f; });
   spoil(model, kUp, [](std::span<float> v) {
-    for (float& x : v) x *= 0x1p-30f;
+    for (float& x : v)
+      x *= 0x1p-30f;
   });
   quantize(model, "packed", kRtn, [](const std::string& n) { return n != kUp; });
   const PackedSource packed = open("packed");
-  EXPECT_ERROR(UserError, export_dequantized(packed, path("half"), DType::kF16), "2 of the numbers of '" + head + "'", "--dtype BF16", "F32");
+  EXPECT_ERROR(UserError, export_dequantized(packed, path("half"), DType::kF16), "2 of the numbers of '" + head + "'",
+               "--dtype BF16", "F32");
   EXPECT_FALSE(std::filesystem::exists(path("half")));
   export_dequantized(packed, path("own"));
   EXPECT_EQ(CheckpointSource(path("own")).load_linear(head)(0, 5), bfloat16_to_float(float_to_bfloat16(7e4f)));
@@ -157,12 +170,14 @@ TEST_F(PackedFolder, ExportsNoInfinityAndCountsWhatBecomesZero) {
   quantize(model, "small", kRtn, [](const std::string& n) { return n != kUp; });
   const Matrix up = CheckpointSource(model).load_linear(kUp);
   int64_t zeroed = 0;
-  for (int64_t i = 0; i < up.size(); ++i) zeroed += up.data()[i] != 0 && round_to_half(up.data()[i]) == 0 ? 1 : 0;
+  for (int64_t i = 0; i < up.size(); ++i)
+    zeroed += up.data()[i] != 0 && round_to_half(up.data()[i]) == 0 ? 1 : 0;
   ASSERT_GT(zeroed, 100);
   testing::internal::CaptureStderr();
   export_dequantized(open("small"), path("small half"), DType::kF16);
   const std::string said = testing::internal::GetCapturedStderr();
-  test::expect_words(said, {fmt::format("warning: export: {} numbers of 1 tensors (first {})", zeroed, kUp), "became zero", "--dtype BF16"});
+  test::expect_words(
+      said, {fmt::format("warning: export: {} numbers of 1 tensors (first {})", zeroed, kUp), "became zero", "--dtype BF16"});
   testing::internal::CaptureStderr();
   export_dequantized(open("small"), path("small own"));
   EXPECT_EQ(testing::internal::GetCapturedStderr().find("zero"), std::string::npos);
