@@ -281,8 +281,8 @@ TEST_F(ExpandTest, Quickstart) {
   }
   EXPECT_EQ(have,
             (std::set<std::string>{"full", "rtn2g0", "rtn3g0", "rtn4g0", "rtn2g128", "rtn3g128", "rtn4g128", "paper K=null",
-                                   "paper K=2", "paper K=4", "paper K=5", "paper K=8", "positional", "honest 2.5 \"none\"",
-                                   "honest 2.5 \"scale\"", "honest 3.3 \"none\"", "honest 3.3 \"scale\""}));
+                                   "paper K=2", "paper K=4", "paper K=5", "paper K=8", "positional", "honest 2.3 \"scale\"",
+                                   "honest 2.5 \"scale\"", "honest 2.9 \"scale\"", "honest 3.3 \"scale\"", "honest 3.3 \"none\""}));
 }
 
 }  // namespace

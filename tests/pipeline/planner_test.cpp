@@ -159,7 +159,8 @@ TEST_P(EveryChoice, IsTheBestByTheFilesOfAll) {
       const Matrix w = test::make_random(kind, 160, 192, 13);
       Value pipeline = with(GetParam().yaml, {});
       if (pipeline.find("threshold") == nullptr) pipeline.set("threshold", parse_yaml("{type: fixed}", "test"));
-      for (const auto& [key, value] : parse_yaml(fmt::format("{{{}}}", objective), "test").members()) pipeline.find("threshold")->set(key, value);
+      const Value parts = parse_yaml(fmt::format("{{{}}}", objective), "test");
+      for (const auto& [key, value] : parts.members()) pipeline.find("threshold")->set(key, value);
       std::vector<double> values, slacks;
       for (const PipelineFactory& f : alone(pipeline)) {
         const MatrixResult r = quantize_matrix(f, job_of(w.view()), test::cpu());
@@ -189,10 +190,10 @@ constexpr const char* kBudgeted =
 
 TEST(Budget, HoldsForTheFile) {
   for (const char* transform : {"none", "scale"})
-    for (const char* kind : {"gauss", "t5", "t10+s"}) {
+    for (const char* kind : {"gauss", "t10+s"}) {
       const Matrix w = test::make_random(kind, 288, 224, 17);
       double last = 2;
-      for (const double budget : {1.2, 1.5, 2.0, 2.1, 2.5, 3.0})
+      for (const double budget : {1.2, 1.5, 2.0, 2.5, 3.0})
         for (const int64_t trial : {int64_t{0}, int64_t{4096}}) {
           SCOPED_TRACE(fmt::format("{} {} budget {} trial_weights {}", transform, kind, budget, trial));
           const MatrixResult r = quantize_matrix(factory(fmt::format(kBudgeted, transform, budget, trial)), job_of(w.view()), test::cpu());
