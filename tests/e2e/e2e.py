@@ -601,9 +601,9 @@ def processors():
         environment.pop(name, None)
     whole = dict(environment)
 
-    def doctor(*options, only=None, **variables):
+    def doctor(*options, **variables):
         environment.clear()
-        environment.update(variables if only else {**whole, **variables})
+        environment.update({**whole, **variables})
         out = sageptq(*options, "doctor")
         lines = {line.split()[0]: line[18:] for line in out.stdout.splitlines() if line.startswith("  ")}
         return lines, out.stderr
@@ -620,9 +620,17 @@ def processors():
     assert doctor(OMP_WAIT_POLICY="active")[0]["waiting"] == "OMP_WAIT_POLICY=active"
     assert doctor(GOMP_SPINCOUNT="77")[0]["waiting"] == "GOMP_SPINCOUNT=77"
     # The variable whose place was taken for a moment is back.
-    lines, said = doctor(only=True, SAGEPTQ_STORE=str(work / "lent"), OMP_DISPLAY_ENV="verbose")
-    assert "GOMP_SPINCOUNT = '0'" in said and lines["store"].startswith(str(work / "lent")), (lines, said)
-    assert doctor(only=True, X="1")[0]["waiting"].startswith("OpenMP's own way"), "no variable but one that nobody knows"
+    whole, before = {name: str(work / f"lent {name}") for name in ("SAGEPTQ_CACHE", "SAGEPTQ_STORE")}, whole
+    lines, said = doctor(OMP_DISPLAY_ENV="verbose")
+    assert "GOMP_SPINCOUNT = '0'" in said, said
+    assert all(lines[name].startswith(str(work / f"lent SAGEPTQ_{name.upper()}")) for name in ("cache", "store")), lines
+    # No variable but one that may be anybody's: the runtime keeps its own way.
+    environment.clear()
+    environment.update(OMP_DISPLAY_ENV="verbose")
+    assert "GOMP_SPINCOUNT = '0'" not in sageptq("--version").stderr
+    whole = before
+    environment.clear()
+    environment.update(whole)
 
     machine = len(os.sched_getaffinity(0))
     assert doctor(OMP_NUM_THREADS="3")[0]["threads"] == "3 (OMP_NUM_THREADS)"
