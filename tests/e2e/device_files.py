@@ -1,6 +1,7 @@
 """What a device and the host computed, read from the files they left: Grams in the cache, weights in packed folders."""
 import array
 import json
+import math
 
 from program import sageptq, work
 
@@ -31,7 +32,9 @@ def grams_of(backend):
 
 
 def rows_that_differ(a, b):
-    """How many rows of quantized matrices are not the same in two packed folders, and of how many."""
+    """How many rows of quantized matrices are not the same in two packed folders, and of how many.
+
+    Stored numbers are FP16: one that is half-way between two of those moves its row by up to 1e-3 of its length, and is no other code."""
     weights = []
     for folder in (a, b):
         sageptq("export", folder, "--dequantized", "--dtype", "F32", "-o", f"{folder}-exported")
@@ -41,5 +44,7 @@ def rows_that_differ(a, b):
     for name, ((count, width), values) in weights[0].items():
         other = weights[1][name][1]
         rows += count
-        differ += sum(values[r * width : (r + 1) * width] != other[r * width : (r + 1) * width] for r in range(count))
+        for r in range(count):
+            one, two = values[r * width : (r + 1) * width], other[r * width : (r + 1) * width]
+            differ += math.dist(one, two) > 2e-3 * math.hypot(*one)
     return differ, rows
