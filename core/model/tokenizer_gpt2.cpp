@@ -1,9 +1,10 @@
 // vocab.json + merges.txt, as GPT-2 and OPT are published -> the same parts as from a tokenizer.json, by the rules
 // `transformers` converts such folders with: byte-level pre-tokenizer with GPT-2's pattern, BOS in front and EOS behind where
 // tokenizer_config.json says add_bos_token and add_eos_token.
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
 
 #include "core/model/tokenizer_side_files.h"
 #include "core/util/errors.h"

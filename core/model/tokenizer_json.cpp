@@ -183,12 +183,11 @@ std::vector<NumberedToken> read_added(const Node& list) {
 }
 
 // Metaspace puts its mark in front of what begins the text as given, which is not looked at any more once a normalizer has put
-// something in front of it or taken something away.
+// something in front of it, taken something away, or replaced it: in the library a text that begins with a match gets no mark.
 bool moves_the_start(const Node& normalizer) {
   const std::string& type = normalizer.at("type").text();
   if (type == "Strip") return normalizer.flag("strip_left", true);
-  if (type == "Prepend") return true;
-  if (type == "Replace") return normalizer.at("content").text().empty();
+  if (type == "Prepend" || type == "Replace") return true;
   if (type != "Sequence") return false;
   const std::vector<Node> steps = normalizer.at("normalizers").items();
   return std::any_of(steps.begin(), steps.end(), moves_the_start);
@@ -202,7 +201,7 @@ void check_first(const Node& pre_tokenizer, const Node& normalizer) {
              moves_the_start(normalizer)) {
     pre_tokenizer.at("prepend_scheme")
         .fail("found \"first\" behind a normalizer that changes how a text begins",
-              "\"always\" or \"never\", or a normalizer without Prepend, Strip and removal");
+              "\"always\" or \"never\", or a normalizer without Prepend, Strip and Replace");
   }
 }
 

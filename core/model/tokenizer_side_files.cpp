@@ -9,10 +9,11 @@
 // not imitated; where they would cut otherwise, a note (or a refusal) says so.
 #include "core/model/tokenizer_side_files.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
 #include <optional>
+
 
 #include "core/util/errors.h"
 #include "core/util/files.h"

@@ -1,8 +1,18 @@
 // Choosing a backend by name, and closed forms that no backend may miss.
+#include "kernels/cpu/openblas_choice.h"
 #include "tests/kernels/support.h"
 
 namespace sage::test {
 namespace {
+
+// A processor newer than OpenBLAS gets kernels without AVX of it; where it chose well, or by a name that is newer than this, it stays.
+TEST(Backends, OpenBlasIsAskedForWhatTheMachineCanRun) {
+  EXPECT_STREQ(better_openblas_kernels("Prescott", true, true), "SkylakeX");
+  EXPECT_STREQ(better_openblas_kernels("Nehalem", true, false), "Haswell");
+  EXPECT_EQ(better_openblas_kernels("Prescott", false, false), nullptr);
+  for (const char* good : {"Haswell", "Zen", "SkylakeX", "Cooperlake", "SapphireRapids", "of a later year"})
+    EXPECT_EQ(better_openblas_kernels(good, true, true), nullptr) << good;
+}
 
 TEST(Backends, AreFoundByName) {
   EXPECT_EQ(make_backend("reference")->name(), "reference");

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/util/errors.h"
 #include "core/model/tokenizer.h"
 #include "core/util/files.h"
 
@@ -55,6 +56,10 @@ TEST(Tokenizer, PrependSchemes) {
   for (const auto& variant : recorded.at("variants")) {
     nlohmann::json file = base;
     file.update(variant.at("parts"));
+    if (variant.at("name") == "first, Replace") {  // depends on what a text begins with, which is not followed
+      EXPECT_THROW(Tokenizer::from_json(file.dump(), "metaspace"), ResourceError);
+      continue;
+    }
     const Tokenizer tokenizer = Tokenizer::from_json(file.dump(), "metaspace");
     for (size_t i = 0; i < recorded.at("texts").size(); ++i) {
       const auto text = recorded.at("texts")[i].get<std::string>();

@@ -46,13 +46,14 @@ TEST_P(CodedOnTheDevice, StoresWhatTheHostStores) {
   }
 }
 
-// What is sent for one product is the factor's part: neither errors nor weights.
+// What is sent for one product is the factor's part: neither errors nor weights. Afterwards the loss is measured, once for the weights
+// and once for the errors, which go there once each (they are held), and the Gram's one panel with each; the product comes back.
 TEST(CodedOnTheDevice, WeightsAndErrorsStayThere) {
   const Layer layer(48, 96, 5);
   const PipelineFactory f = factory("{quantizer: {type: uniform, bits: 3, group_size: 32}, compensator: gptq, segment_columns: 0, block_columns: 32}");
   const DeviceDouble device;
   quantize(layer, f, device);
-  EXPECT_EQ(device.host_bytes("subtract_product"), (64 + 32) * 32 * sizeof(float));
+  EXPECT_EQ(device.host_bytes("subtract_product"), ((64 + 32) * 32 + 2 * (96 * 96 + 48 * 96)) * sizeof(float));
   // The factor's blocks, decoded values and symbols.
   EXPECT_EQ(device.host_bytes("code_block"), 3 * ((32 * 32 + 48 * 32) * sizeof(float) + 48 * 32));
 }

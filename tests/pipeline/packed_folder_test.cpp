@@ -41,7 +41,7 @@ class PackedFolder : public testing::Test {
                 const std::function<bool(const std::string&)>& selects = {}) const {
     const CheckpointSource source(model);
     const PipelineFactory f = test::factory(pipeline);
-    quantize_model({source, f, test::registries(), test::cpu(), 1, path(name), "", false, selects, {}, nullptr, nullptr});
+    quantize_model({source, f, test::registries(), test::cpu(), 1, path(name), "", false, selects, {}, nullptr});
   }
   PackedSource open(const std::string& name) const { return {path(name), test::registries(), test::cpu()}; }
   // Replaces a tensor of a model's file by numbers of the same count.

@@ -171,7 +171,8 @@ TEST(Report, TextsOfLaterEvaluationsCount) {
 TEST(Report, EqualLabelsAreToldApart) {
   const auto labels = [](const std::vector<RunRecord>& runs) {
     std::vector<std::string> out;
-    for (const auto& row : make_report(selected(runs), default_table_spec()).rows())
+    const Table report = make_report(selected(runs), default_table_spec());
+    for (const auto& row : report.rows())
       out.push_back(*row[0].text);
     return out;
   };
