@@ -86,7 +86,8 @@ std::map<std::string, DType> read_source_dtypes(const json& quantization, const 
   std::map<std::string, DType> out;
   if (const auto it = quantization.find(kDtypeKey); it != quantization.end()) out[""] = dtype_of(*it, path);
   if (const auto it = quantization.find(kDtypesKey); it != quantization.end()) {
-    if (!it->is_object()) dtype_of(*it, path);
+    if (!it->is_object())
+      throw ResourceError("{}: quantization_config.dtypes: found {}; expected F16, BF16 or F32 under the names of matrices; the file is damaged", path, it->dump());
     for (const auto& [name, value] : it->items())
       out[name] = dtype_of(value, path);
   }

@@ -94,8 +94,9 @@ TEST_F(PackedFolder, TellsOtherProgramsWhatToDo) {
     EXPECT_EQ(source.config().architectures, before.architectures);
     export_dequantized(source, path(exported));
     EXPECT_EQ(config_of(exported), original);
-    for (const auto& [name, place] : CheckpointSource(path(exported)).tensor_files().places())
-      EXPECT_EQ(place.tensor->dtype, CheckpointSource(model_folder(model)).tensor_files().at(name).tensor->dtype) << name;
+    const CheckpointSource written(path(exported)), given(model_folder(model));
+    for (const auto& [name, place] : written.tensor_files().places())
+      EXPECT_EQ(place.tensor->dtype, given.tensor_files().at(name).tensor->dtype) << name;
     // As directories were written before: the keys in their places.
     json older = config;
     for (const char* key : kOriginalKeys) {

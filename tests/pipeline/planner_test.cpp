@@ -192,9 +192,9 @@ constexpr const char* kBudgeted =
 TEST(Budget, HoldsForTheFile) {
   for (const char* transform : {"none", "scale"})
     for (const char* kind : {"gauss", "t10+s"}) {
-      const Matrix w = test::make_random(kind, 288, 224, 17);
+      const Matrix w = test::make_random(kind, 192, 224, 17);
       double last = 2;
-      for (const double budget : {1.2, 1.5, 2.0, 2.5, 3.0})
+      for (const double budget : {1.2, 2.0, 3.0})
         for (const int64_t trial : {int64_t{0}, int64_t{4096}}) {
           SCOPED_TRACE(fmt::format("{} {} budget {} trial_weights {}", transform, kind, budget, trial));
           const MatrixResult r = quantize_matrix(factory(fmt::format(kBudgeted, transform, budget, trial)), job_of(w.view()), test::cpu());
