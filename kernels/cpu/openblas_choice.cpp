@@ -1,6 +1,7 @@
 #include "kernels/cpu/openblas_choice.h"
 
 #include <cblas.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -23,6 +24,8 @@ const char* better_openblas_kernels(std::string_view chosen, bool avx2, bool avx
 void use_openblas_kernels_of_this_machine(char** argv) {
   constexpr const char* kVariable = "OPENBLAS_CORETYPE";
   if (std::getenv(kVariable) != nullptr) return;
+  // Started through the dynamic loader (ld.so PROGRAM ...), which is then what /proc names: no interpreter was mapped beside it.
+  if (getauxval(AT_BASE) == 0) return;
   const auto can_run = [variants = cpu_variants()](const char* name) {
     return std::find(variants.begin(), variants.end(), name) != variants.end();
   };

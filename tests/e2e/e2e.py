@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import pathlib
 import random
 import re
 import resource
@@ -619,6 +620,11 @@ def processors():
     assert doctor()[0]["waiting"].startswith("OMP_WAIT_POLICY=passive (set by sageptq"), doctor()[0]["waiting"]
     assert doctor(OMP_WAIT_POLICY="active")[0]["waiting"] == "OMP_WAIT_POLICY=active"
     assert doctor(GOMP_SPINCOUNT="77")[0]["waiting"] == "GOMP_SPINCOUNT=77"
+    # Through the dynamic loader, as bundles are started, too.
+    loader = pathlib.Path("/lib64/ld-linux-x86-64.so.2")
+    if loader.exists():
+        started = subprocess.run([loader, program, "--version"], capture_output=True, text=True, env=environment)
+        assert started.returncode == 0 and started.stdout, started.stderr
     # OpenBLAS' kernels: the user's, else none older than the machine.
     assert "(Prescott)" in doctor(OPENBLAS_CORETYPE="Prescott")[0]["cpu"], doctor(OPENBLAS_CORETYPE="Prescott")
     if "avx2" in open("/proc/cpuinfo").read() and "OPENBLAS_CORETYPE" not in whole:
